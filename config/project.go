@@ -1,0 +1,150 @@
+package config
+
+import "time"
+
+// A Project is what one file (or several, merged) declares, with every reference resolved, every default filled in and every
+// for_each expanded. Its values are plain and nothing changes them after Load.
+type Project struct {
+	// Name is the project's name: the project attribute, or the base name of Dir.
+	Name string
+	// Dir is the absolute folder of the first file.
+	Dir string
+	// Files are the absolute paths of the files that were read, overrides last; "-" is standard input.
+	Files []string
+	// Variables are the declared variables with their values, in the order of their declaration.
+	Variables []Variable
+	// Kernels are the declared kernels, in the order of their declaration.
+	Kernels []Kernel
+	// Subkernels are the instances to boot, in the order of their declaration; for_each in the order of its keys.
+	Subkernels []Subkernel
+}
+
+// A Variable is one variable block and the value that it has in this run.
+type Variable struct {
+	Name        string
+	Description string
+	// Value is the value as JSON. That of a sensitive one stands here too: whoever prints it redacts it.
+	Value     string
+	Sensitive bool
+	// From says where the value came from: "default", "--var", "--var-file" or the name of the environment variable.
+	From  string
+	Range Range
+}
+
+// A Kernel says which kernel to boot. The zero Kernel is the default one: how it is found is the kernel package's business.
+type Kernel struct {
+	// Name is the label of the kernel block; empty where a sub-kernel named a path, or nothing.
+	Name string
+	// Path is the absolute path of a UML executable; empty: by Version.
+	Path string
+	// Version is the wanted version, or the beginning of one: "7" and "7.2" both take 7.2.1. Empty: any.
+	Version string
+	// Modules is the absolute folder that holds MODULES/VERSION; empty: where kernel inspection finds them.
+	Modules string
+	Range   Range
+}
+
+// A Subkernel is one sub-kernel to boot.
+type Subkernel struct {
+	// Name is unique in the project: `web`, `web["a"]` with for_each, `web[0]` with count.
+	Name string
+	// Block is the label of the block that declared it.
+	Block    string
+	Kernel   Kernel
+	Memory   int64 // bytes
+	CPUs     int
+	Hostname string
+	Env      map[string]string
+	// Workdir is an absolute path in the guest.
+	Workdir string
+	// User is NAME, UID, or either with :GROUP; empty is root.
+	User    string
+	Root    Root
+	Cgroups string // "v2" or "v1"
+	Mounts  []Mount
+	Tmpfs   []Tmpfs
+	// Steps run in order. The command attribute, if there is one, is the last, named "command".
+	Steps []Step
+	// Service means that the last step is meant to run until the others have ended. A sub-kernel without steps is a service too.
+	Service bool
+	// Ready says when a service is ready; nil: as soon as it is up.
+	Ready     *Ready
+	DependsOn []Dependency
+	// Timeout bounds the whole sub-kernel from its start, BootTimeout the boot until the guest is up, StopTimeout how long a stop
+	// may take before it is killed. Zero Timeout: none.
+	Timeout, BootTimeout, StopTimeout time.Duration
+	Expect                            Expect
+	Range                             Range
+}
+
+// Root says what the root of the guest is.
+type Root struct {
+	Mode string // "overlay" or "ro"
+}
+
+// A Mount makes a file or folder of the host visible in the guest.
+type Mount struct {
+	Target string // absolute, in the guest
+	Source string // absolute, on the host
+	Mode   string // "ro", "rw" or "overlay"
+	Range  Range
+}
+
+// A Tmpfs is a memory file system in the guest.
+type Tmpfs struct {
+	Target string
+	Size   int64 // bytes; 0: the kernel's default, half of the memory
+	Mode   uint32
+	Range  Range
+}
+
+// A Step is one command of a sub-kernel.
+type Step struct {
+	Name string
+	// Shell is a command for /bin/sh -c; it and Argv are alternatives.
+	Shell   string
+	Argv    []string
+	Env     map[string]string // added to the sub-kernel's
+	Workdir string            // empty: the sub-kernel's
+	User    string            // empty: the sub-kernel's
+	Timeout time.Duration     // zero: none
+	// ContinueOnError lets the next step run after this one failed. The failure still counts.
+	ContinueOnError bool
+	// ExpectExit are the statuses that count as success; never empty.
+	ExpectExit []int
+	Range      Range
+}
+
+// Ready is the test of a service's readiness: exactly one of Argv or Shell, Port and Log is set.
+type Ready struct {
+	Shell    string
+	Argv     []string
+	Port     int
+	Log      string        // a regular expression (RE2) over a line of the service's output
+	Interval time.Duration // between two attempts; never zero
+	Timeout  time.Duration // for all attempts together; never zero
+	Range    Range
+}
+
+// A Dependency names an instance that must reach a condition first.
+type Dependency struct {
+	Name string // the Name of a Subkernel of the project
+	// Condition is "completed" (its commands ended well), "ready" (a service says it is) or "started" (it is up). Load fills in
+	// "completed" for a sub-kernel with commands and "ready" for a service where the file names none.
+	Condition string
+	Range     Range
+}
+
+// Expect is the ending that counts as success.
+type Expect struct {
+	// Exit are the statuses of the last step that count as success; never empty.
+	Exit []int
+	// Outcome is "exited", or "panicked" or "timed-out" for a sub-kernel that is meant to end so.
+	Outcome string
+}
+
+// A Range is a place in a source file, for messages.
+type Range struct {
+	File         string
+	Line, Column int // from 1
+}

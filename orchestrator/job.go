@@ -1,0 +1,95 @@
+package orchestrator
+
+import (
+	"io"
+	"time"
+)
+
+// A Job is all that a Runtime needs to boot and run one sub-kernel. Nothing changes it once a run has begun.
+type Job struct {
+	// Name is unique in the run, and text of the user's: fit for messages, not for file names.
+	Name string
+	// ID is unique in the run and fit for file names: [a-z0-9.-]+.
+	ID       string
+	Hostname string
+	Kernel   KernelChoice
+	Memory   int64 // bytes
+	CPUs     int
+	RootMode string // "overlay" or "ro"
+	Cgroups  string // "v2" or "v1"
+	Mounts   []Mount
+	Tmpfs    []Tmpfs
+	Steps    []Step
+	// Service means that the job is meant to run until it is stopped: its last step, or with no steps the sub-kernel itself.
+	Service bool
+	Ready   *Ready
+	// Timeout bounds the whole job from its start (zero: none), BootTimeout the boot until the guest is up (zero: the Runtime's
+	// default), StopTimeout the time from a stop until the sub-kernel is killed (zero: at once).
+	Timeout, BootTimeout, StopTimeout time.Duration
+}
+
+// KernelChoice says which kernel to boot; the zero value leaves it to the Runtime.
+type KernelChoice struct {
+	Name    string // for messages
+	Path    string // absolute path of the executable
+	Version string // or a version, or the beginning of one
+	Modules string // folder that holds VERSION/, if named
+}
+
+// A Mount makes a file or folder of the host visible in the guest.
+type Mount struct {
+	Target string // absolute, in the guest
+	Source string // absolute, on the host
+	Mode   string // "ro", "rw" or "overlay"
+}
+
+// A Tmpfs is a memory file system in the guest.
+type Tmpfs struct {
+	Target string
+	Size   int64  // bytes; 0: half of the memory
+	Mode   uint32 // permission bits
+}
+
+// A Step is one command. Everything in it is resolved: no default is filled in later.
+type Step struct {
+	Name string
+	Argv []string
+	// Env is the whole environment, K=V, but for HOME, USER, LOGNAME and SHELL, which the guest adds from its passwd file where they
+	// are not in it.
+	Env []string
+	// Dir is an absolute path in the guest; empty: the user's home, or / if there is none.
+	Dir   string
+	User  string // NAME, UID, or either with :GROUP; empty is root
+	Umask uint32
+	// Timeout bounds the step; zero: none.
+	Timeout         time.Duration
+	ContinueOnError bool
+	ExpectExit      []int // statuses that count as success
+	// Stdin is what the command reads; nil is an empty input. The Runtime reads ahead of the command, and does not close it. A
+	// Runtime that can't interrupt a Read waits for it at the end, so that a reader should end when the run does.
+	Stdin io.Reader
+	// TTY, if set, runs the command on a terminal; stdout and stderr are one stream then.
+	TTY *TTY
+}
+
+// A TTY is the terminal of a step.
+type TTY struct {
+	Size WindowSize
+	// Resize delivers new sizes for as long as the step runs; may be nil.
+	Resize <-chan WindowSize
+}
+
+// WindowSize is a terminal's size in characters.
+type WindowSize struct{ Rows, Cols uint16 }
+
+// Ready is a test of readiness. Exactly one of Argv, Port and Log is set.
+type Ready struct {
+	Argv     []string
+	Env      []string
+	Dir      string
+	User     string
+	Port     int    // of 127.0.0.1 or ::1 in the guest, TCP
+	Log      string // RE2, over a line of the output of the job's steps
+	Interval time.Duration
+	Timeout  time.Duration
+}
