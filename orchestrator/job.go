@@ -1,7 +1,7 @@
 package orchestrator
 
 import (
-	"io"
+	"context"
 	"time"
 )
 
@@ -65,11 +65,16 @@ type Step struct {
 	Timeout         time.Duration
 	ContinueOnError bool
 	ExpectExit      []int // statuses that count as success
-	// Stdin is what the command reads; nil is an empty input. The Runtime reads ahead of the command, and does not close it. A
-	// Runtime that can't interrupt a Read waits for it at the end, so that a reader should end when the run does.
-	Stdin io.Reader
+	// Stdin is what the command reads; nil is an empty input. The Runtime reads ahead of the command.
+	Stdin Input
 	// TTY, if set, runs the command on a terminal; stdout and stderr are one stream then.
 	TTY *TTY
+}
+
+// An Input is where a command's input comes from.
+type Input interface {
+	// Read is as an io.Reader's, but returns with ctx's error as soon as ctx ends.
+	Read(ctx context.Context, p []byte) (int, error)
 }
 
 // A TTY is the terminal of a step.

@@ -1,0 +1,101 @@
+package wire
+
+// An ID names a command for as long as the sub-kernel runs. The host chooses it.
+type ID uint32
+
+// Hello is the guest's first word.
+type Hello struct {
+	Protocol int    // must be Protocol
+	Kernel   string // the release of the running kernel (uname -r)
+	Memory   int64  // bytes that the kernel has left for the guest
+}
+
+// Failure says why the guest can't carry the Spec out.
+type Failure struct {
+	Text string // subject: verb phrase
+	Hint string // what to do about it; may be empty
+}
+
+// Spec is what the guest makes before it says Up.
+type Spec struct {
+	Hostname string
+	// Exchange is the host's path of the exchange folder. It holds an empty folder "mnt", on which the guest builds its root.
+	Exchange string
+	// Init is the host's path of the guest's init, for the kernel's calls of modprobe where the root has none.
+	Init string
+	// Root is "overlay" or "ro".
+	Root string
+	// Cgroups is "v2" or "v1".
+	Cgroups string
+	// Modules is the host's path of the running kernel's modules folder, the one that holds modules.dep; empty: there is none.
+	Modules string
+	Mounts  []Mount
+	Tmpfs   []Tmpfs
+}
+
+// A Mount makes a file or folder of the host visible in the guest.
+type Mount struct {
+	Source string // the host's path
+	Target string
+	Mode   string // "ro", "rw" or "overlay"
+	File   bool   // Source is not a folder
+}
+
+// A Tmpfs is a memory file system.
+type Tmpfs struct {
+	Target string
+	Size   int64  // bytes; 0: the kernel's default
+	Mode   uint32 // permission bits
+}
+
+// Exec is a command to start.
+type Exec struct {
+	ID   ID
+	Argv []string
+	Env  []string // K=V
+	Dir  string   // empty: the user's home, or /
+	User string   // NAME, UID, or either with :GROUP; empty is root
+	// Umask is the command's.
+	Umask uint32
+	// Input says that Input frames and an InputEOF will follow; without, the command's input is empty.
+	Input bool
+	// TTY gives the command a terminal of its own. Its output is all Stdout then.
+	TTY        bool
+	Rows, Cols uint16
+	// Quiet commands print nothing: what they print is dropped in the guest.
+	Quiet bool
+}
+
+// Exited says how a command ended.
+type Exited struct {
+	ID     ID
+	Status int // 0 to 255; 128 + Signal for one that was killed
+	Signal int // 0: it ended by itself
+	// Error says why it could not be started; Status is 127 (not found), 126 (not executable) or 125 (anything else) then.
+	Error string
+}
+
+// Resize is the new size of a terminal.
+type Resize struct {
+	ID         ID
+	Rows, Cols uint16
+}
+
+// Signal sends a signal to a command's process group, or to every process of its session.
+type Signal struct {
+	ID      ID
+	Number  int
+	Session bool
+}
+
+// Probe asks whether something listens on a TCP port of the guest.
+type Probe struct {
+	ID   ID // of the probe: it is not a command, but counted with them
+	Port int
+}
+
+// Probed answers a Probe.
+type Probed struct {
+	ID ID
+	OK bool
+}
