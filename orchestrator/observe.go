@@ -1,0 +1,50 @@
+package orchestrator
+
+import "time"
+
+// An Observer is told what happens in a run. Event is called from several goroutines at once, but for one job in order; what it is given
+// is valid during the call only. Until it returns, the job that it is about waits.
+type Observer interface {
+	Event(e Event)
+}
+
+// An EventKind says what an Event is about.
+type EventKind int
+
+// The kinds of events. The comment says which fields are set besides Time, Job and Kind.
+const (
+	// JobBooting: the job starts. Until then it waits for its dependencies or for a free place.
+	JobBooting  EventKind = iota + 1
+	JobBooted             // the guest has said hello: Text is its kernel's version, Elapsed
+	JobUp                 // the first step can start: Text is its kernel's version, Elapsed
+	JobReady              // Elapsed
+	StepStarted           // Step, StepName
+	StepEnded             // Step, StepName, StepResult
+	// Output: Step, StepName, Stream, Data.
+	Output
+	KernelLog   // Data
+	Notice      // Text; Job is -1 if it is about the run
+	JobStopping // it has been asked to end: Text says why
+	JobEnded    // Report, Elapsed; the last event of a job
+)
+
+var eventNames = [...]string{"", "booting", "booted", "up", "ready", "step-started", "step-ended", "output", "kernel-log", "notice", "stopping", "ended"}
+
+// String returns the name of the kind, as JSON events have it.
+func (k EventKind) String() string { return eventNames[k] }
+
+// An Event is something that happened to a job, or to the run as a whole.
+type Event struct {
+	Time time.Time
+	Job  int // index in Plan.Nodes; -1 for the whole run
+	Kind EventKind
+	// Elapsed is the time since the boot began.
+	Elapsed    time.Duration
+	Step       int
+	StepName   string
+	Stream     Stream
+	Data       []byte
+	Text       string
+	StepResult *StepResult
+	Report     *SubkernelReport
+}
