@@ -55,3 +55,11 @@ func (r *Report) StatusOf(name string) (int, bool) {
 	}
 	return 0, false
 }
+
+// RunTime is how long the sub-kernel was up: from the first step's start until nothing was left of it, or zero if it never was.
+func (r *SubkernelReport) RunTime() time.Duration {
+	if r.Up == 0 {
+		return 0
+	}
+	return r.Total - r.Up
+}

@@ -11,7 +11,9 @@ type Runtime interface {
 	// process, file descriptor, goroutine or file but its logs.
 	//
 	// The Runtime enforces the job's timeouts. Closing stop asks the guest to end: its commands get SIGTERM, and after
-	// job.StopTimeout the sub-kernel is killed. When ctx ends it is killed at once. What the sink is told comes from one goroutine at
+	// job.StopTimeout the sub-kernel is killed. When ctx ends it is killed at once. What ends because of that is Stopped if it is a
+	// service and ctx goes on, else Cancelled, whatever its command's status was; Run says why. What had ended by itself before says
+	// how. What the sink is told comes from one goroutine at
 	// a time for each method, but Output and Kernel may come at the same time as the others.
 	Run(ctx context.Context, job *Job, stop <-chan struct{}, sink Sink) Result
 }
@@ -117,4 +119,6 @@ type StepResult struct {
 	OK       bool
 	Started  time.Time
 	Duration time.Duration
+	// Stdout and Stderr are the files with what it printed; empty if there are none.
+	Stdout, Stderr string
 }

@@ -1,0 +1,128 @@
+package orchestrator
+
+import (
+	"encoding/json"
+	"io"
+	"math"
+	"time"
+)
+
+// Schema is the version of the JSON report and of JSON events. It grows when a field is removed or changes its meaning, not when one is
+// added. docs/report.md describes the fields.
+const Schema = 1
+
+type jsonReport struct {
+	Schema      int              `json:"schema"`
+	Project     string           `json:"project"`
+	RunDir      string           `json:"run_dir"`
+	Started     time.Time        `json:"started"`
+	DurationMS  millis           `json:"duration_ms"`
+	OK          bool             `json:"ok"`
+	ExitCode    int              `json:"exit_code"`
+	Interrupted bool             `json:"interrupted"`
+	TimedOut    bool             `json:"timed_out"`
+	Subkernels  []*jsonSubkernel `json:"subkernels"`
+}
+
+type jsonSubkernel struct {
+	Name          string     `json:"name"`
+	Outcome       Outcome    `json:"outcome"`
+	Status        int        `json:"status"`
+	Signal        int        `json:"signal"`
+	OK            bool       `json:"ok"`
+	Expected      jsonExpect `json:"expected"`
+	Reason        string     `json:"reason"`
+	Hint          string     `json:"hint"`
+	Service       bool       `json:"service"`
+	KernelVersion string     `json:"kernel_version"`
+	KernelPath    string     `json:"kernel_path"`
+	Started       *time.Time `json:"started"`
+	TimesMS       jsonTimes  `json:"times_ms"`
+	PeakMemory    int64      `json:"peak_memory"`
+	CPUMS         millis     `json:"cpu_ms"`
+	Logs          string     `json:"logs"`
+	Console       []string   `json:"console"`
+	Steps         []jsonStep `json:"steps"`
+}
+
+type jsonExpect struct {
+	Outcome Outcome `json:"outcome"`
+	Exit    []int   `json:"exit"`
+}
+
+type jsonTimes struct {
+	Boot  millis `json:"boot"`
+	Up    millis `json:"up"`
+	Ready millis `json:"ready"`
+	Run   millis `json:"run"`
+	Total millis `json:"total"`
+}
+
+type jsonStep struct {
+	Name       string     `json:"name"`
+	Outcome    Outcome    `json:"outcome"`
+	Status     int        `json:"status"`
+	Signal     int        `json:"signal"`
+	OK         bool       `json:"ok"`
+	Reason     string     `json:"reason"`
+	Started    *time.Time `json:"started"`
+	DurationMS millis     `json:"duration_ms"`
+	Logs       jsonLogs   `json:"logs"`
+}
+
+type jsonLogs struct {
+	Stdout string `json:"stdout"`
+	Stderr string `json:"stderr"`
+}
+
+// millis is a time span, in JSON a number of milliseconds with at most three decimals.
+type millis time.Duration
+
+// MarshalJSON implements json.Marshaler.
+func (m millis) MarshalJSON() ([]byte, error) {
+	return json.Marshal(math.Round(time.Duration(m).Seconds()*1e6) / 1e3)
+}
+
+// WriteJSON writes the report as one indented JSON object. The error is the writer's.
+func (r *Report) WriteJSON(w io.Writer) error {
+	out := jsonReport{
+		Schema: Schema, Project: r.Project, RunDir: r.RunDir, Started: r.Started, DurationMS: millis(r.Duration),
+		OK: r.OK(), ExitCode: r.ExitCode(), Interrupted: r.Interrupted, TimedOut: r.TimedOut,
+		Subkernels: make([]*jsonSubkernel, len(r.Subkernels)),
+	}
+	for i := range r.Subkernels {
+		out.Subkernels[i] = r.Subkernels[i].json()
+	}
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(&out)
+}
+
+func (r *SubkernelReport) json() *jsonSubkernel {
+	out := &jsonSubkernel{
+		Name: r.Name, Outcome: r.Outcome, Status: r.Status, Signal: r.Signal, OK: r.OK,
+		Expected: jsonExpect{Outcome: r.Expect.Outcome, Exit: r.Expect.Exit},
+		Reason:   r.Reason, Hint: r.Hint, Service: r.Service,
+		KernelVersion: r.KernelVersion, KernelPath: r.KernelPath, Started: timeOrNull(r.Started),
+		TimesMS:    jsonTimes{Boot: millis(r.Boot), Up: millis(r.Up), Ready: millis(r.Ready), Run: millis(r.RunTime()), Total: millis(r.Total)},
+		PeakMemory: r.PeakMemory, CPUMS: millis(r.CPU), Logs: r.Logs,
+		Console: append([]string{}, r.Console...), // [], not null
+		Steps:   make([]jsonStep, len(r.Steps)),
+	}
+	for i := range r.Steps {
+		s := &r.Steps[i]
+		out.Steps[i] = jsonStep{
+			Name: s.Name, Outcome: s.Outcome, Status: s.Status, Signal: s.Signal, OK: s.OK, Reason: s.Reason,
+			Started: timeOrNull(s.Started), DurationMS: millis(s.Duration), Logs: jsonLogs{Stdout: s.Stdout, Stderr: s.Stderr},
+		}
+	}
+	return out
+}
+
+func timeOrNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
