@@ -14,6 +14,8 @@ import (
 type Plan struct {
 	Project string
 	Nodes   []Node
+	// secrets are what String and WriteJSON leave out.
+	secrets []string
 }
 
 // A Node is one job of a plan, with what must happen before it starts and how it is meant to end.
@@ -76,7 +78,7 @@ func assemble(p *config.Project, deps [][]Dep, order []int) *Plan {
 		place[declared] = at
 	}
 	ids := newIDs(p.Subkernels)
-	plan := &Plan{Project: p.Name, Nodes: make([]Node, len(order))}
+	plan := &Plan{Project: p.Name, Nodes: make([]Node, len(order)), secrets: secrets(p.Variables)}
 	for at, declared := range order {
 		sub := &p.Subkernels[declared]
 		node := newNode(sub, ids[declared])

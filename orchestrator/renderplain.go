@@ -29,8 +29,8 @@ type plain struct {
 	options  RenderOptions
 	words    func(Event) string // a line about an event; empty: none
 	names    []string           // escaped
-	prefixes []string // `name | `, coloured
-	logs     []string // the same for the kernel's log
+	prefixes []string           // `name | `, coloured
+	logs     []string           // the same for the kernel's log
 
 	// mu guards all below, and makes each write one.
 	mu             sync.Mutex

@@ -1,0 +1,325 @@
+package orchestrator
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/sekexe/sekexe/config"
+)
+
+// String says what would happen, in order, and why it waits:
+//
+//	project lab: 2 sub-kernels
+//
+//	wave 1
+//	  router: service, kernel fast, 256M, 1 CPU
+//	    ready: port 80 accepts connections (every 1s, at most 30s)
+//	    step command: exec ./router.sh
+//
+//	wave 2
+//	  client: kernel fast, 128M, 1 CPU, at most 2m0s
+//	    starts when router is ready
+//	    step reach: ping -c 1 router (at most 10s)
+//
+//	in the end
+//	  router is stopped when all others have ended
+//
+// All of a wave may run at the same time; it depends on earlier waves only. The values of sensitive variables are left out.
+func (p *Plan) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "project %s: %s\n", escape(p.Project), plural(len(p.Nodes), "sub-kernel"))
+	waves := p.waves()
+	last := 0
+	for _, w := range waves {
+		last = max(last, w)
+	}
+	for wave := 1; wave <= last; wave++ {
+		fmt.Fprintf(&b, "\nwave %d\n", wave)
+		for i := range p.Nodes {
+			if waves[i] == wave {
+				p.writeNode(&b, &p.Nodes[i])
+			}
+		}
+	}
+	p.writeEnd(&b)
+	return b.String()
+}
+
+// waves numbers the nodes from 1: each is one more than the highest of those that it depends on.
+func (p *Plan) waves() []int {
+	waves := make([]int, len(p.Nodes))
+	for i := range p.Nodes {
+		waves[i] = 1
+		for _, d := range p.Nodes[i].Deps {
+			waves[i] = max(waves[i], waves[d.Index]+1)
+		}
+	}
+	return waves
+}
+
+func (p *Plan) writeNode(b *strings.Builder, n *Node) {
+	job := &n.Job
+	fmt.Fprintf(b, "  %s: %s\n", escape(job.Name), escape(strings.Join(jobTraits(job), ", ")))
+	for _, d := range n.Deps {
+		fmt.Fprintf(b, "    starts when %s is %s\n", escape(p.Nodes[d.Index].Job.Name), d.Condition)
+	}
+	for _, m := range job.Mounts {
+		fmt.Fprintf(b, "    mount %s: %s (%s)\n", escape(m.Target), p.show(m.Source), m.Mode)
+	}
+	for _, t := range job.Tmpfs {
+		fmt.Fprintf(b, "    tmpfs %s: %s\n", escape(t.Target), tmpfsSize(t.Size))
+	}
+	if job.Ready != nil {
+		fmt.Fprintf(b, "    ready: %s (every %s, at most %s)\n", p.show(readyTest(job.Ready)), job.Ready.Interval, job.Ready.Timeout)
+	}
+	for i := range job.Steps {
+		p.writeStep(b, &job.Steps[i])
+	}
+	if n.Expect.outcome() != Exited {
+		fmt.Fprintf(b, "    expects %s\n", n.Expect)
+	}
+}
+
+func (p *Plan) writeStep(b *strings.Builder, s *Step) {
+	var notes []string
+	if s.User != "" {
+		notes = append(notes, "as "+s.User)
+	}
+	if s.Timeout > 0 {
+		notes = append(notes, "at most "+s.Timeout.String())
+	}
+	if s.ContinueOnError {
+		notes = append(notes, "the next runs even if it fails")
+	}
+	if expect := (Expect{Exit: s.ExpectExit}); !isZero(expect.statuses()) {
+		notes = append(notes, "expects "+expect.String())
+	}
+	text := ""
+	if len(notes) > 0 {
+		text = " (" + escape(strings.Join(notes, ", ")) + ")"
+	}
+	fmt.Fprintf(b, "    step %s: %s%s\n", escape(s.Name), p.show(commandLine(s.Argv)), text)
+}
+
+func (p *Plan) writeEnd(b *strings.Builder) {
+	var services []string
+	for i := range slices.Backward(p.Nodes) {
+		if p.Nodes[i].Job.Service {
+			services = append(services, escape(p.Nodes[i].Job.Name))
+		}
+	}
+	if len(services) == 0 {
+		return
+	}
+	b.WriteString("\nin the end\n")
+	when := "when all with commands have ended"
+	if len(services) == len(p.Nodes) {
+		when = "when the run is interrupted"
+	}
+	for _, name := range services {
+		fmt.Fprintf(b, "  %s is stopped %s\n", name, when)
+		when = "when those that depend on it have ended"
+	}
+}
+
+// jobTraits are what a job is, in a few words each.
+func jobTraits(job *Job) []string {
+	var traits []string
+	if job.Service {
+		traits = append(traits, "service")
+	}
+	traits = append(traits, "kernel "+kernelText(&job.Kernel), formatBytes(job.Memory), plural(job.CPUs, "CPU"))
+	if job.RootMode == "ro" {
+		traits = append(traits, "read-only root")
+	}
+	if job.Cgroups == "v1" {
+		traits = append(traits, "cgroups v1")
+	}
+	if job.Timeout > 0 {
+		traits = append(traits, "at most "+job.Timeout.String())
+	}
+	return traits
+}
+
+func kernelText(k *KernelChoice) string {
+	which := k.Path
+	if which == "" && k.Version != "" {
+		which = "version " + k.Version
+	}
+	switch {
+	case k.Name == "" && which == "":
+		return "default"
+	case k.Name == "":
+		return which
+	case which == "":
+		return k.Name
+	default:
+		return k.Name + " (" + which + ")"
+	}
+}
+
+func tmpfsSize(n int64) string {
+	if n == 0 {
+		return "half of the memory"
+	}
+	return formatBytes(n)
+}
+
+func readyTest(r *Ready) string {
+	switch {
+	case r.Port != 0:
+		return fmt.Sprintf("port %d accepts connections", r.Port)
+	case r.Log != "":
+		return fmt.Sprintf("a line of the output matches %q", r.Log)
+	default:
+		return commandLine(r.Argv) + " succeeds"
+	}
+}
+
+// commandLine shows a command as one would type it; of a script of several lines, the first.
+func commandLine(argv []string) string {
+	if len(argv) == 3 && argv[0] == "/bin/sh" && argv[1] == "-c" {
+		script := strings.TrimSpace(argv[2])
+		if first, rest, more := strings.Cut(script, "\n"); more {
+			return fmt.Sprintf("%s … (%d lines)", first, strings.Count(rest, "\n")+2)
+		}
+		return script
+	}
+	words := make([]string, len(argv))
+	for i, arg := range argv {
+		words[i] = shellWord(arg)
+	}
+	return strings.Join(words, " ")
+}
+
+// shellWord quotes a word for a shell if it needs that.
+func shellWord(s string) string {
+	const safe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-"
+	if s != "" && strings.Trim(s, safe) == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// show escapes a text of the file's, without the values of sensitive variables.
+func (p *Plan) show(s string) string { return escape(p.redact(s)) }
+
+func (p *Plan) redact(s string) string {
+	for _, secret := range p.secrets {
+		s = strings.ReplaceAll(s, secret, "(sensitive)")
+	}
+	return s
+}
+
+// secrets returns the strings in the values of sensitive variables, the longest first, so that one which holds another goes as a whole.
+func secrets(variables []config.Variable) []string {
+	var found []string
+	for _, v := range variables {
+		var value any
+		if !v.Sensitive || json.Unmarshal([]byte(v.Value), &value) != nil {
+			continue
+		}
+		found = appendStrings(found, value)
+	}
+	slices.SortFunc(found, func(a, b string) int { return len(b) - len(a) })
+	return found
+}
+
+func appendStrings(found []string, value any) []string {
+	switch v := value.(type) {
+	case string:
+		if v != "" {
+			found = append(found, v)
+		}
+	case []any:
+		for _, e := range v {
+			found = appendStrings(found, e)
+		}
+	case map[string]any:
+		for _, e := range v {
+			found = appendStrings(found, e)
+		}
+	}
+	return found
+}
+
+type jsonPlan struct {
+	Schema     int        `json:"schema"`
+	Project    string     `json:"project"`
+	Subkernels []jsonNode `json:"subkernels"`
+}
+
+type jsonNode struct {
+	Name     string         `json:"name"`
+	ID       string         `json:"id"`
+	Wave     int            `json:"wave"`
+	Service  bool           `json:"service"`
+	Kernel   string         `json:"kernel"`
+	Memory   int64          `json:"memory"`
+	CPUs     int            `json:"cpus"`
+	After    []jsonDep      `json:"after"`
+	Mounts   []jsonMount    `json:"mounts"`
+	Ready    string         `json:"ready"`
+	Steps    []jsonPlanStep `json:"steps"`
+	Expected jsonExpect     `json:"expected"`
+}
+
+type jsonDep struct {
+	Name      string    `json:"name"`
+	Condition Condition `json:"condition"`
+}
+
+type jsonMount struct {
+	Target string `json:"target"`
+	Source string `json:"source"`
+	Mode   string `json:"mode"`
+}
+
+type jsonPlanStep struct {
+	Name      string   `json:"name"`
+	Argv      []string `json:"argv"`
+	TimeoutMS millis   `json:"timeout_ms"`
+}
+
+// WriteJSON writes the plan as one indented JSON object, without the values of sensitive variables. The error is the writer's.
+func (p *Plan) WriteJSON(w io.Writer) error {
+	out := jsonPlan{Schema: Schema, Project: p.Project, Subkernels: make([]jsonNode, len(p.Nodes))}
+	waves := p.waves()
+	for i := range p.Nodes {
+		out.Subkernels[i] = p.jsonNode(&p.Nodes[i], waves[i])
+	}
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(&out)
+}
+
+func (p *Plan) jsonNode(n *Node, wave int) jsonNode {
+	job := &n.Job
+	out := jsonNode{
+		Name: job.Name, ID: job.ID, Wave: wave, Service: job.Service, Kernel: kernelText(&job.Kernel), Memory: job.Memory, CPUs: job.CPUs,
+		After: []jsonDep{}, Mounts: []jsonMount{}, Steps: []jsonPlanStep{},
+		Expected: jsonExpect{Outcome: n.Expect.outcome(), Exit: n.Expect.statuses()},
+	}
+	for _, d := range n.Deps {
+		out.After = append(out.After, jsonDep{Name: p.Nodes[d.Index].Job.Name, Condition: d.Condition})
+	}
+	for _, m := range job.Mounts {
+		out.Mounts = append(out.Mounts, jsonMount{Target: m.Target, Source: p.redact(m.Source), Mode: m.Mode})
+	}
+	if job.Ready != nil {
+		out.Ready = p.redact(readyTest(job.Ready))
+	}
+	for i := range job.Steps {
+		s := &job.Steps[i]
+		step := jsonPlanStep{Name: s.Name, TimeoutMS: millis(s.Timeout)}
+		for _, arg := range s.Argv {
+			step.Argv = append(step.Argv, p.redact(arg))
+		}
+		out.Steps = append(out.Steps, step)
+	}
+	return out
+}
