@@ -5,16 +5,19 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/sekexe/sekexe/guest/wire"
 )
 
-// EnvGuest is the environment variable by which the host's kernel command line says that this is a sub-kernel of ours: a container, too,
-// may run some program of ours as PID 1.
-const EnvGuest = "SEKEXE_GUEST"
+// EnvExchange is the environment variable, set by the kernel command line, that holds the host's path of the exchange folder. It also says
+// that this is a sub-kernel of ours: a container, too, may run some program of ours as PID 1.
+const EnvExchange = "SEKEXE_EXCHANGE"
+
+// exchangeDir is where the exchange folder is mounted until the guest has its own root. The folder itself may lie where the guest can't
+// see it, such as below /dev; /proc is on every root, and empty yet.
+const exchangeDir = "/proc"
 
 // control is the guest's end of the line that the host makes the kernel's first serial device (arch/um/drivers/ssl.c: major 4, minor 64).
 const controlPath = "/dev/ttyS0"
@@ -24,17 +27,21 @@ type initProcess struct {
 	line *os.File
 	out  *wire.Writer
 	in   *wire.Reader
-	// exchange is the host's exchange folder, opened before the root changes.
+	// exchange is the host's exchange folder: a descriptor, which lasts when the root changes.
 	exchange int
 	procs    processes
 }
 
 // Main is PID 1 of a sub-kernel. It returns only if it could not end the kernel, which then panics.
 func Main() error {
-	if os.Getpid() != 1 || os.Getenv(EnvGuest) == "" {
+	exchange := os.Getenv(EnvExchange)
+	if os.Getpid() != 1 || exchange == "" {
 		return errors.New("init: start: this program is the first process of a sub-kernel and does nothing anywhere else")
 	}
-	p := &initProcess{exchange: -1}
+	p := &initProcess{}
+	if err := p.openExchange(exchange); err != nil {
+		return err
+	}
 	if err := p.connect(); err != nil {
 		return err
 	}
@@ -43,6 +50,18 @@ func Main() error {
 	p.serve()
 	p.powerOff()
 	return errors.New("init: power off: the kernel goes on")
+}
+
+// openExchange mounts the exchange folder, which holds an empty folder for the new root.
+func (p *initProcess) openExchange(dir string) (err error) {
+	if err := hostfs(dir, exchangeDir, true).do(); err != nil {
+		return err
+	}
+	p.exchange, err = unix.Open(exchangeDir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("init: open the exchange folder %s: %w", dir, err)
+	}
+	return nil
 }
 
 // connect opens the control line and says Hello. The device nodes come from the kernel, not from the host's /dev, which may lack them.
@@ -122,13 +141,7 @@ func (p *initProcess) resolve(k wire.Kind, payload []byte) (wire.Kind, []byte, e
 
 // readExchange reads a whole file of the exchange folder.
 func (p *initProcess) readExchange(name string, most int64) ([]byte, error) {
-	var fd int
-	var err error
-	if strings.HasPrefix(name, "/") { // the Spec itself, which says where the folder is
-		fd, err = unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	} else {
-		fd, err = unix.Openat(p.exchange, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	}
+	fd, err := unix.Openat(p.exchange, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("init: open %s of the exchange folder: %w", name, err)
 	}
@@ -208,11 +221,6 @@ func (p *initProcess) setUp(payload []byte) error {
 	if err := wire.Decode(wire.KindSpec, payload, &s); err != nil {
 		return err
 	}
-	fd, err := unix.Open(s.Exchange, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("root: open the exchange folder %s: %w", s.Exchange, err)
-	}
-	p.exchange = fd
 	if err := makeRoot(&s, p.notice); err != nil {
 		return err
 	}

@@ -151,9 +151,12 @@ func settle(s *wire.Spec, notice func(error)) error {
 // enterRoot makes the new root and the guest's first process live in it. The kernel has mounted the host's / by hostfs, read-only.
 func enterRoot(s *wire.Spec) error {
 	if s.Root == "ro" {
+		if err := unix.Unmount(exchangeDir, unix.MNT_DETACH); err != nil {
+			return fmt.Errorf("root: detach the exchange folder: %w", err)
+		}
 		return nil
 	}
-	base := path.Join(s.Exchange, "mnt")
+	base := path.Join(exchangeDir, "mnt")
 	if err := unix.Mount("root", base, "tmpfs", 0, "mode=755"); err != nil {
 		return fmt.Errorf("root: mount the memory of the overlay: %w", err)
 	}

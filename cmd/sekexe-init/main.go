@@ -1,16 +1,21 @@
-// The command sekexe-init is the first process of a sub-kernel. It is embedded into sekexe, and of no use by itself.
+// The command sekexe-init is the first process of a sub-kernel, and on the host the process that removes what a killed sekexe leaves. It is
+// embedded into sekexe, and of no use by itself.
 package main
 
 import (
 	"os"
 
 	"github.com/sekexe/sekexe/guest"
+	"github.com/sekexe/sekexe/uml/reaper"
 )
 
 func main() {
 	run := guest.Main
-	if guest.IsModprobe(os.Args) {
+	switch {
+	case guest.IsModprobe(os.Args):
 		run = func() error { return guest.Modprobe(os.Args) }
+	case len(os.Args) > 1 && os.Args[1] == reaper.Arg:
+		run = func() error { return reaper.Main(os.Args) }
 	}
 	if err := run(); err != nil {
 		os.Stderr.WriteString("sekexe-init: " + err.Error() + "\n")

@@ -19,8 +19,6 @@ type Failure struct {
 // Spec is what the guest makes before it says Up.
 type Spec struct {
 	Hostname string
-	// Exchange is the host's path of the exchange folder. It holds an empty folder "mnt", on which the guest builds its root.
-	Exchange string
 	// Init is the host's path of the guest's init, for the kernel's calls of modprobe where the root has none.
 	Init string
 	// Root is "overlay" or "ro".

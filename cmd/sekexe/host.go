@@ -1,0 +1,104 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/sekexe/sekexe/cmd/sekexe/internal/rundir"
+	"github.com/sekexe/sekexe/kernel"
+	"github.com/sekexe/sekexe/uml"
+)
+
+// cacheDir is the folder for what can be made again: $XDG_CACHE_HOME/sekexe, by default ~/.cache/sekexe; empty if the user has no home.
+func cacheDir() string {
+	d, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(d, "sekexe")
+}
+
+// newFinder finds kernels as this process's environment says.
+func newFinder() *kernel.Finder { return kernel.NewFinder(cacheDir()) }
+
+// runOptions are the flags that run and up share.
+type runOptions struct {
+	runDir  string
+	keep    bool
+	verbose bool
+	quiet   bool
+}
+
+// A host is what a run needs of this machine: its run directory and its Runtime.
+type host struct {
+	dir     *rundir.Dir // nil: there is no place for one
+	runtime *uml.Runtime
+	o       runOptions
+}
+
+// openHost makes both. It must be closed.
+func openHost(o runOptions, maxMemory int64) (*host, error) {
+	h := &host{o: o}
+	id := rundir.NewID()
+	var err error
+	if o.runDir != "" {
+		if h.dir, err = rundir.Use(o.runDir, id); err != nil {
+			return nil, err
+		}
+	} else if h.dir, err = defaultRunDir(id); err != nil {
+		if o.keep {
+			return nil, err
+		}
+		h.notice("no logs are kept: " + err.Error())
+	}
+	uo := uml.Options{
+		ID: id, Kernels: newFinder(), LogDir: h.path(), MaxMemory: maxMemory, Verbose: o.verbose,
+		Init: func(fallback string) (string, error) { return layDownInit(cacheDir(), fallback) },
+	}
+	if h.runtime, err = uml.New(uo); err != nil {
+		h.closeDir(false)
+		return nil, err
+	}
+	return h, nil
+}
+
+func defaultRunDir(id string) (*rundir.Dir, error) {
+	root, err := rundir.Root()
+	if err != nil {
+		return nil, err
+	}
+	return rundir.Create(root, id, time.Now())
+}
+
+// path is the run directory; empty if there is none.
+func (h *host) path() string {
+	if h.dir == nil {
+		return ""
+	}
+	return h.dir.Path
+}
+
+// notice tells the user of something that ends nothing.
+func (h *host) notice(text string) {
+	if !h.o.quiet {
+		say("warning", text)
+	}
+}
+
+// close ends the Runtime and finishes the run directory.
+func (h *host) close(ok bool) {
+	if err := h.runtime.Close(); err != nil {
+		h.notice(err.Error())
+	}
+	h.closeDir(ok)
+}
+
+func (h *host) closeDir(ok bool) {
+	if h.dir == nil {
+		return
+	}
+	if err := h.dir.Close(ok, h.o.keep); err != nil {
+		h.notice("run directory: finish it: " + err.Error())
+	}
+}

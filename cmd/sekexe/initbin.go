@@ -1,0 +1,66 @@
+package main
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// assets holds the guest's init, where the build has put it.
+//
+//go:embed all:assets
+var assets embed.FS
+
+// errNoInit says that sekexe was built by go build alone.
+var errNoInit = errors.New("guest init: find it: this sekexe was built without it: build it by make build")
+
+// layDownInit returns the path of the guest's init as a file, which it makes in the cache folder if it isn't there. It is named by its
+// hash, so that different builds don't meet. Where the cache can't be written or can't be named to a kernel, it is laid into fallback.
+func layDownInit(cache, fallback string) (string, error) {
+	sum, err := assets.ReadFile("assets/sekexe-init.sha256")
+	if err != nil {
+		return "", errNoInit
+	}
+	name := "sekexe-init-" + strings.TrimSpace(string(sum))[:16]
+	var errs []error
+	for _, dir := range []string{cache, fallback} {
+		if dir == "" || strings.ContainsAny(dir, " \t\n\"',") {
+			continue // a kernel's command line has no quotes for it
+		}
+		file := filepath.Join(dir, name)
+		if st, err := os.Stat(file); err == nil && st.Mode()&0o111 != 0 {
+			return file, nil
+		}
+		if err := writeInit(dir, file); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		return file, nil
+	}
+	return "", fmt.Errorf("guest init: write it: %w", errors.Join(errs...))
+}
+
+// writeInit writes the init in one step, so that nobody starts half of it.
+func writeInit(dir, file string) error {
+	b, err := assets.ReadFile("assets/sekexe-init")
+	if err != nil {
+		return errNoInit
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, ".init-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(b)
+	err = errors.Join(err, f.Chmod(0o500), f.Close())
+	if err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), file)
+}

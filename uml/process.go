@@ -1,0 +1,110 @@
+package uml
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A process is the process of a running kernel, with the helpers and the guest's processes that it keeps on the host. All of them are in
+// one session and process group, whose number is pid.
+type process struct {
+	pid  int
+	done chan struct{} // closed when the process and its group are gone; the fields below are final then
+	ws   syscall.WaitStatus
+	cpu  time.Duration // user and system
+	peak int64         // bytes, resident
+}
+
+// launchSpec is what a process is started with.
+type launchSpec struct {
+	argv, env []string
+	files     []*os.File // from descriptor 0
+	cpu       int        // host CPU to stay on; -1: any
+	// started is called with the process's number before anything else can happen to it.
+	started func(pid int)
+}
+
+// launch starts a kernel. The caller must wait for done.
+//
+// The process is started by a thread of its own, which takes the restrictions upon itself, so that the kernel inherits them and nobody
+// else does; it stays until the process has ended, because the parent-death signal is that of the thread. That signal is SIGSTOP: a
+// kernel that died alone would set free the processes of its guest, which it traces, and they would go on natively on the host
+// (tried, on 6.1). So it is frozen, and the reaper kills all of the group at once.
+func launch(s launchSpec) (*process, error) {
+	p := &process{done: make(chan struct{})}
+	ready := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+		c, err := s.start()
+		if err != nil {
+			ready <- err
+			return
+		}
+		p.pid = c.Pid
+		ready <- nil
+		p.wait(c)
+	}()
+	if err := <-ready; err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// start restricts the calling thread and starts the kernel from it.
+func (s *launchSpec) start() (*os.Process, error) {
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return nil, fmt.Errorf("set no_new_privs: %w", err)
+	}
+	if s.cpu >= 0 {
+		var set unix.CPUSet
+		set.Set(s.cpu)
+		if err := unix.SchedSetaffinity(0, &set); err != nil {
+			return nil, fmt.Errorf("stay on CPU %d: %w", s.cpu, err)
+		}
+	}
+	c, err := os.StartProcess(s.argv[0], s.argv, &os.ProcAttr{
+		Dir: "/", Env: s.env, Files: s.files,
+		Sys: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGSTOP},
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.started(c.Pid)
+	// A dump would hold the guest's memory. The host should rather kill a guest than what watches it. Both are best efforts.
+	_ = unix.Prlimit(c.Pid, unix.RLIMIT_CORE, &unix.Rlimit{}, nil)
+	_ = os.WriteFile("/proc/"+strconv.Itoa(c.Pid)+"/oom_score_adj", []byte("500"), 0)
+	return c, nil
+}
+
+// wait waits for the process, and kills what it left.
+func (p *process) wait(c *os.Process) {
+	st, err := c.Wait()
+	p.kill()
+	if err == nil {
+		p.ws = st.Sys().(syscall.WaitStatus)
+		p.cpu = st.UserTime() + st.SystemTime()
+		p.peak = st.SysUsage().(*syscall.Rusage).Maxrss << 10 // getrusage(2): KiB
+	}
+	close(p.done)
+}
+
+// kill kills the kernel with all of its group, in one call, so that none of the guest's processes is set free by the death of the kernel
+// that traces it. Killing what is gone is no error.
+func (p *process) kill() { _ = unix.Kill(-p.pid, unix.SIGKILL) }
+
+// how says how the process ended, for a message.
+func (p *process) how() string {
+	switch {
+	case p.ws.Signaled():
+		return "it was killed by " + unix.SignalName(p.ws.Signal())
+	case p.ws.ExitStatus() != 0:
+		return "it exited with " + strconv.Itoa(p.ws.ExitStatus())
+	}
+	return "it powered off"
+}

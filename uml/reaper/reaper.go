@@ -1,0 +1,276 @@
+// Package reaper removes what a killed sekexe leaves.
+//
+// Nothing that a process does itself helps against kill -9. So every sekexe that boots kernels has a second, small process beside it, which
+// waits for the first one's end, kills the kernels that still run then, and removes their scratch folder. It is the guest's init in
+// another role, because that is small and at hand.
+package reaper
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Arg is the first argument that makes the init the reaper; the second is the scratch folder, the third the folder of CPU notes.
+const Arg = "sekexe-reaper"
+
+// pipeFD is the descriptor of the pipe over which the watched process names process groups.
+const pipeFD = 3
+
+// A Reaper is the watched process's end.
+type Reaper struct {
+	proc *os.Process
+	pipe *os.File
+}
+
+// Start starts the reaper process, from the binary init, for the calling process and its scratch folder dir. It must be stopped.
+func Start(init, dir, notes string) (*Reaper, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("reaper: make a pipe: %w", err)
+	}
+	defer r.Close()
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		w.Close()
+		return nil, fmt.Errorf("reaper: open %s: %w", os.DevNull, err)
+	}
+	defer null.Close()
+	p, err := os.StartProcess(init, []string{init, Arg, dir, notes, strconv.Itoa(os.Getpid())}, &os.ProcAttr{
+		Dir: "/", Env: []string{}, Files: []*os.File{null, null, null, r},
+		Sys: &syscall.SysProcAttr{Setsid: true}, // a terminal's Ctrl-C is not for it
+	})
+	if err != nil {
+		w.Close()
+		return nil, fmt.Errorf("reaper: start it: %w", err)
+	}
+	return &Reaper{proc: p, pipe: w}, nil
+}
+
+// Add names a process group to kill. The kernel keeps what is written to the pipe if this process dies.
+func (r *Reaper) Add(pgid int) error { return r.say('+', pgid) }
+
+// Remove takes a group back, which is gone: its number may become another's.
+func (r *Reaper) Remove(pgid int) error { return r.say('-', pgid) }
+
+func (r *Reaper) say(op byte, pgid int) error {
+	if _, err := fmt.Fprintf(r.pipe, "%c%d\n", op, pgid); err != nil {
+		return fmt.Errorf("reaper: tell it of process group %d: %w", pgid, err)
+	}
+	return nil
+}
+
+// Stop ends the reaper when there is nothing left for it to do.
+func (r *Reaper) Stop() error {
+	err := r.proc.Kill()
+	_, werr := r.proc.Wait()
+	return errors.Join(err, werr, r.pipe.Close())
+}
+
+// Main is the reaper process.
+func Main(args []string) error {
+	if len(args) != 5 {
+		return fmt.Errorf("reaper: start: want %s DIR NOTES PID", Arg)
+	}
+	dir, notes := args[2], args[3]
+	parent, err := strconv.Atoi(args[4])
+	if err != nil {
+		return fmt.Errorf("reaper: start: read the number of the watched process: %w", err)
+	}
+	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
+	groups, err := watch(parent)
+	if err != nil {
+		return err
+	}
+	for g := range groups {
+		_ = unix.Kill(-g, unix.SIGKILL)
+	}
+	killUnborn()
+	KillUsers(dir)
+	found, _ := filepath.Glob(filepath.Join(notes, "*."+filepath.Base(dir)+".*"))
+	for _, n := range found {
+		os.Remove(n)
+	}
+	return os.RemoveAll(dir)
+}
+
+// watch follows the groups until the watched process has ended. The pipe's end alone doesn't say that: a kernel that was being started in
+// that moment still holds it.
+func watch(parent int) (map[int]bool, error) {
+	groups := map[int]bool{}
+	pidfd, err := unix.PidfdOpen(parent, 0)
+	if err == unix.ESRCH || unix.Getppid() != parent {
+		parent = 0 // it was quick to die
+	} else if err != nil {
+		return nil, fmt.Errorf("reaper: watch process %d: %w", parent, err)
+	}
+	if err := unix.SetNonblock(pipeFD, true); err != nil {
+		return nil, fmt.Errorf("reaper: read the pipe: %w", err)
+	}
+	var rest []byte
+	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}, {Fd: pipeFD, Events: unix.POLLIN}}
+	for {
+		if parent != 0 {
+			if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
+				return nil, fmt.Errorf("reaper: wait: %w", err)
+			}
+		}
+		gone := parent == 0 || fds[0].Revents != 0
+		rest = follow(groups, rest)
+		if gone {
+			return groups, nil
+		}
+		if fds[1].Revents&^unix.POLLIN != 0 {
+			fds[1].Fd = -1 // the pipe has ended; the process will too
+		}
+	}
+}
+
+// follow reads what there is in the pipe, a line "+N" or "-N" for each group, after the beginning of a line that was read before, and
+// returns the beginning of the next one.
+func follow(groups map[int]bool, rest []byte) []byte {
+	var buf [4096]byte
+	for {
+		n, err := unix.Read(pipeFD, buf[:])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || n == 0 {
+			break
+		}
+		rest = append(rest, buf[:n]...)
+	}
+	for {
+		l, more, ok := bytes.Cut(rest, []byte{'\n'})
+		if !ok {
+			return rest
+		}
+		rest = more
+		if len(l) < 2 {
+			continue
+		}
+		g, err := strconv.Atoi(string(l[1:]))
+		if err != nil || g < 2 {
+			continue
+		}
+		if l[0] == '+' {
+			groups[g] = true
+		} else {
+			delete(groups, g)
+		}
+	}
+}
+
+// killUnborn kills children of the watched process that have not become kernels yet: those that hold its end of the pipe.
+func killUnborn() {
+	own, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(pipeFD))
+	if err != nil {
+		return
+	}
+	names, err := procs()
+	if err != nil {
+		return
+	}
+	for _, n := range names {
+		pid, err := strconv.Atoi(n)
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		fds, err := os.ReadDir("/proc/" + n + "/fd")
+		if err != nil {
+			continue
+		}
+		for _, fd := range fds {
+			if l, err := os.Readlink("/proc/" + n + "/fd/" + fd.Name()); err == nil && l == own {
+				_ = unix.Kill(pid, unix.SIGKILL)
+			}
+		}
+	}
+}
+
+// KillUsers kills the kernels whose command line names the scratch folder dir, each with its process group, and waits until they are gone.
+func KillUsers(dir string) {
+	for {
+		pids := users(dir)
+		if len(pids) == 0 {
+			return
+		}
+		for _, pid := range pids {
+			killGroup(pid)
+		}
+	}
+}
+
+// users lists this user's processes that have the folder in an option uml_dir= and are not dead. Every kernel of ours has one, and what a
+// kernel forks has its command line.
+func users(dir string) []int {
+	names, err := procs()
+	if err != nil {
+		return nil
+	}
+	want := []byte("\x00uml_dir=" + dir + "/")
+	var found []int
+	for _, n := range names {
+		pid, err := strconv.Atoi(n)
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		b, err := os.ReadFile("/proc/" + n + "/cmdline")
+		if err != nil || !bytes.Contains(b, want) {
+			continue
+		}
+		found = append(found, pid)
+	}
+	return found
+}
+
+func procs() ([]string, error) {
+	d, err := os.Open("/proc")
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.Readdirnames(-1)
+}
+
+// killGroup kills a process with its group, if that is one of the kernel's own and not that of whoever started it, and waits for the end.
+func killGroup(pid int) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err == nil {
+		defer unix.Close(fd)
+	}
+	if g, err := unix.Getpgid(pid); err == nil && g == sessionOf(pid) && g != unix.Getpgrp() {
+		_ = unix.Kill(-g, unix.SIGKILL)
+	}
+	_ = unix.Kill(pid, unix.SIGKILL)
+	if err == nil {
+		for { // readable when the process has ended
+			_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 5000)
+			if err != unix.EINTR {
+				return
+			}
+		}
+	}
+}
+
+// sessionOf returns a process's session, 0 if it is gone (proc_pid_stat(5), field 6).
+func sessionOf(pid int) int {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0
+	}
+	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(f) < 4 {
+		return 0
+	}
+	sid, _ := strconv.Atoi(f[3])
+	return sid
+}

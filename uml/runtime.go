@@ -1,0 +1,143 @@
+package uml
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sekexe/sekexe/kernel"
+	"github.com/sekexe/sekexe/orchestrator"
+	"github.com/sekexe/sekexe/uml/reaper"
+)
+
+// DefaultBootTimeout bounds a boot whose job doesn't say.
+const DefaultBootTimeout = time.Minute
+
+// Options are what a Runtime needs from its surroundings.
+type Options struct {
+	// ID names the run: unique on the host, fit for a file name, short (it becomes part of a socket's path, of 108 bytes).
+	ID string
+	// Init returns the host path of the guest's init. Where it has no better place it may lay it into fallback, a folder of the user's
+	// own. The path must be free of blanks, quotes and commas.
+	Init func(fallback string) (string, error)
+	// Kernels finds kernels.
+	Kernels *kernel.Finder
+	// LogDir is the folder for the logs of sub-kernels, each in a folder of its own; empty: no logs.
+	LogDir string
+	// MaxMemory is the greatest memory of a sub-kernel of the run, in bytes.
+	MaxMemory int64
+	// Verbose lets kernels print their whole log.
+	Verbose bool
+}
+
+// A Runtime boots sub-kernels on this host. It must be closed.
+type Runtime struct {
+	o       Options
+	init    string
+	scratch *scratch
+	cpus    *cpus
+	reaper  *reaper.Reaper
+	// boots holds a token for each sub-kernel that is booting. Boots are work for the CPU alone: more of them at once than that has
+	// hands would only make each of them slower, up to its timeout.
+	boots chan struct{}
+
+	mu      sync.Mutex
+	kernels map[orchestrator.KernelChoice]func() (*kernel.Info, error)
+	next    int
+}
+
+var _ orchestrator.Runtime = (*Runtime)(nil)
+
+// New makes a Runtime, with its scratch folder and its reaper. The errors of folders that won't do say why for each.
+func New(o Options) (*Runtime, error) {
+	s, err := openScratch(o.ID, o.MaxMemory)
+	if err != nil {
+		return nil, &MemoryError{err}
+	}
+	r := &Runtime{o: o, scratch: s, kernels: map[orchestrator.KernelChoice]func() (*kernel.Info, error){}}
+	notes := filepath.Join(s.base, cpuDir)
+	if r.init, err = o.Init(s.base); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	if r.reaper, err = reaper.Start(r.init, s.dir, notes); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	if r.cpus, err = newCPUs(notes, o.ID); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	r.boots = make(chan struct{}, max(8, 4*len(r.cpus.allowed)))
+	return r, nil
+}
+
+// A MemoryError says that no folder can hold guest memory.
+type MemoryError struct{ Err error }
+
+func (e *MemoryError) Error() string {
+	return "guest memory: find a folder for it: " + strings.ReplaceAll(e.Err.Error(), "\n", "; ")
+}
+func (e *MemoryError) Unwrap() error { return e.Err }
+
+// Hint says what to do about it.
+func (e *MemoryError) Hint() string {
+	return "name a folder on a file system with enough space that is not mounted noexec in " + EnvMemoryDir + " (in a container: --shm-size), or give the sub-kernels less memory"
+}
+
+// Close removes what the sub-kernels have shared. All of them must have ended.
+func (r *Runtime) Close() error {
+	removeNotes(r.scratch.base, r.o.ID)
+	return errors.Join(r.reaper.Stop(), r.scratch.close())
+}
+
+// kernel finds a kernel, each once.
+func (r *Runtime) kernel(ctx context.Context, c orchestrator.KernelChoice) (*kernel.Info, error) {
+	r.mu.Lock()
+	f := r.kernels[c]
+	if f == nil {
+		f = sync.OnceValues(func() (*kernel.Info, error) {
+			return r.o.Kernels.Resolve(ctx, kernel.Choice{Path: c.Path, Version: c.Version, Modules: c.Modules})
+		})
+		r.kernels[c] = f
+	}
+	r.mu.Unlock()
+	return f()
+}
+
+// folder makes the scratch folder of one sub-kernel, with the exchange folder in it, and returns both.
+func (r *Runtime) folder() (dir, exchange string, err error) {
+	r.mu.Lock()
+	r.next++
+	n := r.next
+	r.mu.Unlock()
+	dir = filepath.Join(r.scratch.dir, fmt.Sprint(n))
+	exchange = filepath.Join(dir, "x")
+	for _, d := range []string{dir, exchange, filepath.Join(exchange, "mnt")} {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			return "", "", err
+		}
+	}
+	return dir, exchange, nil
+}
+
+// Run implements orchestrator.Runtime.
+func (r *Runtime) Run(ctx context.Context, job *orchestrator.Job, stop <-chan struct{}, sink orchestrator.Sink) orchestrator.Result {
+	select {
+	case r.boots <- struct{}{}:
+	case <-stop:
+		return cancelled("it was stopped before its boot began")
+	case <-ctx.Done():
+		return cancelled("it was stopped before its boot began")
+	}
+	s := newSession(r, job, sink)
+	s.releaseBoot = sync.OnceFunc(func() { <-r.boots })
+	defer s.releaseBoot()
+	return s.run(ctx, stop)
+}
+
+func cancelled(reason string) orchestrator.Result {
+	return orchestrator.Result{Outcome: orchestrator.Cancelled, Status: orchestrator.StatusFailed, Reason: reason}
+}

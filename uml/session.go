@@ -1,0 +1,312 @@
+package uml
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sekexe/sekexe/guest/wire"
+	"github.com/sekexe/sekexe/kernel"
+	"github.com/sekexe/sekexe/orchestrator"
+)
+
+// powerOffTimeout is how long a kernel may take from Done to its end, and a guest from a signal that can't be ignored to its word of the
+// command's end, before it is killed.
+const powerOffTimeout = 5 * time.Second
+
+// A session is one sub-kernel from its start to its end. Its loop is the goroutine of run; what others read (frames, the log, input) they
+// pass on to it by channels.
+type session struct {
+	rt   *Runtime
+	job  *orchestrator.Job
+	sink orchestrator.Sink
+
+	info     *kernel.Info
+	dir      string // scratch
+	exchange string
+	logs     *logs
+	proc     *process
+	line     *os.File // our end of the control line
+	out      *outbox
+	frames   chan frame // what the guest says, but for output; closed at the line's end
+	readErr  error      // why it was closed; valid then
+	console  *console
+	tasks    sync.WaitGroup // the readers, and inputs
+
+	releaseBoot func()
+	start       time.Time
+	res         orchestrator.Result
+
+	// The loop's state.
+	phase    phase
+	step     int       // that is running, or will be next
+	stepAt   time.Time // its start
+	in       *feed     // its input; nil: none
+	ending   *ending   // set once something other than the steps' own course ends the job or step
+	failure  *wire.Failure
+	wordErr  error       // what was wrong with a word
+	done     bool        // the guest has said Done
+	deadline *time.Timer // of the phase or the ending
+	jobTimer *time.Timer // of the job
+	ready    readiness
+	words    int // that went by files
+}
+
+// A phase is how far a sub-kernel has come.
+type phase int
+
+const (
+	booting phase = iota // nothing heard yet
+	greeted              // Hello was said, the Spec is being carried out
+	up                   // steps run, or, of a service without steps, nothing
+	off                  // PowerOff was said, or Failure heard
+)
+
+// An ending is a decision to end a step or the job before it does by itself.
+type ending struct {
+	outcome orchestrator.Outcome
+	reason  string
+	job     bool // the job; otherwise the step only
+	killed  bool // SIGTERM was not enough
+}
+
+// frame is one of the guest's words.
+type frame struct {
+	kind    wire.Kind
+	payload []byte
+}
+
+func newSession(r *Runtime, job *orchestrator.Job, sink orchestrator.Sink) *session {
+	return &session{rt: r, job: job, sink: sink, frames: make(chan frame, 16)}
+}
+
+// run boots the sub-kernel, lets its steps run, and returns when nothing of it is left.
+func (s *session) run(ctx context.Context, stop <-chan struct{}) orchestrator.Result {
+	s.start = time.Now()
+	s.res = orchestrator.Result{Started: s.start, Outcome: orchestrator.BootFailed, Status: orchestrator.StatusFailed}
+	if err := s.boot(ctx); err != nil {
+		s.res.Reason, s.res.Hint = explain(err)
+	} else {
+		s.loop(ctx, stop)
+		s.finish()
+	}
+	s.cleanUp()
+	s.fillSteps()
+	s.res.Total = time.Since(s.start)
+	return s.res
+}
+
+// boot starts the kernel's process and what listens to it.
+func (s *session) boot(ctx context.Context) (err error) {
+	j := s.job
+	if s.info, err = s.rt.kernel(ctx, j.Kernel); err != nil {
+		return err
+	}
+	s.res.KernelPath, s.res.KernelVersion = s.info.Path, s.info.Version
+	if j.CPUs > 1 {
+		return withHint(fmt.Errorf("kernel %s: use %d CPUs: sub-kernels have one CPU each so far", s.info.Path, j.CPUs), "set cpus = 1")
+	}
+	if err := checkMemoryDir(s.rt.scratch.base, j.Memory); err != nil {
+		return &MemoryError{err}
+	}
+	if s.dir, s.exchange, err = s.rt.folder(); err != nil {
+		return fmt.Errorf("scratch folder: make it: %w", err)
+	}
+	s.logs = openLogs(s.rt.o.LogDir, j.ID, s.sink.Notice)
+	s.res.Logs = s.logs.dir
+	return s.launch()
+}
+
+// launch makes the control line and the kernel's log, starts the kernel, and starts listening.
+func (s *session) launch() error {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("control line: make it: %w", err)
+	}
+	guestEnd := os.NewFile(uintptr(fds[1]), "line")
+	defer guestEnd.Close()
+	if err := unix.SetNonblock(fds[0], true); err != nil { // so that the file can be closed while it is read
+		return fmt.Errorf("control line: make it: %w", err)
+	}
+	s.line = os.NewFile(uintptr(fds[0]), "line")
+	logR, logW, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("kernel log: make a pipe: %w", err)
+	}
+	defer logW.Close()
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		logR.Close()
+		return fmt.Errorf("kernel: start it: %w", err)
+	}
+	defer null.Close()
+	lpj, _ := s.rt.o.Kernels.LearnedLPJ(s.info)
+	args := bootArgs{
+		kernel: s.info.Path, memory: s.job.Memory, umid: "k", umlDir: s.dir, init: s.rt.init, exchange: s.exchange, lpj: lpj, verbose: s.rt.o.Verbose,
+	}
+	cpu, release := s.rt.cpus.take()
+	s.proc, err = launch(launchSpec{
+		argv: args.argv(), env: environ(s.rt.scratch.dir), files: []*os.File{null, logW, logW, guestEnd}, cpu: cpu,
+		started: func(pid int) {
+			if err := s.rt.reaper.Add(pid); err != nil {
+				s.sink.Notice(err.Error())
+			}
+		},
+	})
+	if err != nil {
+		release()
+		logR.Close()
+		return fmt.Errorf("kernel %s: start it: %w", s.info.Path, err)
+	}
+	s.console = newConsole(logR, s.logs, s.sink, lpj == 0)
+	s.out = newOutbox(s.line)
+	s.tasks.Go(s.console.run)
+	s.tasks.Go(s.read)
+	s.tasks.Go(s.out.run)
+	s.tasks.Go(func() { // the CPU is free, and the reaper has nothing to do, once the process is gone
+		<-s.proc.done
+		release()
+		if err := s.rt.reaper.Remove(s.proc.pid); err != nil {
+			s.sink.Notice(err.Error())
+		}
+	})
+	return nil
+}
+
+// read takes the guest's words off the line until it ends. Output it passes on itself, so that a reader of output that is slow slows the
+// guest, and not the loop.
+func (s *session) read() {
+	defer close(s.frames)
+	r := wire.NewReader(bufio.NewReaderSize(s.line, 256<<10))
+	for {
+		k, payload, err := r.Read()
+		if err != nil {
+			if err != io.EOF && !errors.Is(err, os.ErrClosed) {
+				s.readErr = err
+			}
+			return
+		}
+		if k == wire.KindStdout || k == wire.KindStderr {
+			if err := s.output(k, payload); err != nil {
+				s.readErr = err
+				return
+			}
+			continue
+		}
+		if len(payload) > maxWord {
+			s.readErr = fmt.Errorf("guest: %w: a frame of kind %#x with %d bytes", wire.ErrProtocol, k, len(payload))
+			return
+		}
+		s.frames <- frame{k, append([]byte(nil), payload...)}
+	}
+}
+
+// maxWord is the greatest length, in bytes, of what a guest may say other than output.
+const maxWord = 16 << 10
+
+// output passes a piece of output on.
+func (s *session) output(k wire.Kind, payload []byte) error {
+	id, data, err := wire.SplitID(k, payload)
+	if err != nil {
+		return err
+	}
+	stream := orchestrator.Stdout
+	if k == wire.KindStderr {
+		stream = orchestrator.Stderr
+	}
+	step := int(id)
+	if step >= len(s.job.Steps) || len(data) == 0 {
+		return fmt.Errorf("guest: %w: output of command %d", wire.ErrProtocol, id)
+	}
+	s.logs.step(step, s.job.Steps[step].Name, stream, data)
+	s.ready.output(stream, data)
+	s.sink.Output(step, stream, data)
+	return nil
+}
+
+// cleanUp ends the process, waits for all of the session's goroutines, and removes its files.
+func (s *session) cleanUp() {
+	if s.proc != nil {
+		s.proc.kill()
+		<-s.proc.done
+		s.res.CPU, s.res.PeakMemory = s.proc.cpu, s.proc.peak
+		s.stopFeed()
+		s.out.close()
+		s.drain()
+		s.tasks.Wait()
+		s.learn()
+		if s.unexplained() {
+			s.res.Console = s.console.tail()
+		}
+	}
+	if s.line != nil {
+		s.line.Close()
+	}
+	if s.logs != nil {
+		s.logs.close()
+	}
+	if s.dir != "" {
+		if err := os.RemoveAll(s.dir); err != nil {
+			s.sink.Notice(fmt.Sprintf("scratch folder %s: remove it: %v", filepath.Base(s.dir), err))
+		}
+	}
+}
+
+// drain takes what the reader still has, so that it can end.
+func (s *session) drain() {
+	for range s.frames {
+	}
+}
+
+// unexplained says whether the kernel's log may say more than the result.
+func (s *session) unexplained() bool {
+	switch s.res.Outcome {
+	case orchestrator.Panicked, orchestrator.BootFailed:
+		return true
+	}
+	return false
+}
+
+// learn remembers what only a boot can tell.
+func (s *session) learn() {
+	if n := s.console.lpj(); n != 0 {
+		s.rt.o.Kernels.LearnLPJ(s.info, n)
+	}
+}
+
+// fillSteps gives a result to the steps that did not run.
+func (s *session) fillSteps() {
+	for i := len(s.res.Steps); i < len(s.job.Steps); i++ {
+		s.res.Steps = append(s.res.Steps, orchestrator.StepResult{
+			Name: s.job.Steps[i].Name, Outcome: orchestrator.Skipped, Status: orchestrator.StatusFailed,
+		})
+	}
+}
+
+// hinted is an error with advice.
+type hinted struct {
+	error
+	hint string
+}
+
+func (h *hinted) Hint() string  { return h.hint }
+func (h *hinted) Unwrap() error { return h.error }
+
+func withHint(err error, hint string) error { return &hinted{err, hint} }
+
+// explain splits an error into what happened and what to do.
+func explain(err error) (reason, hint string) {
+	var h interface{ Hint() string }
+	if errors.As(err, &h) {
+		hint = h.Hint()
+	}
+	return err.Error(), hint
+}

@@ -1,0 +1,121 @@
+package uml
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/sekexe/sekexe/guest/wire"
+	"github.com/sekexe/sekexe/orchestrator"
+)
+
+// finish decides how the job ended, once the guest is gone or has been given up.
+func (s *session) finish() {
+	s.proc.kill()
+	<-s.proc.done
+	<-s.console.done
+	r := &s.res
+	switch {
+	case s.ending != nil && s.ending.job:
+		r.Outcome, r.Reason, r.Status = s.ending.outcome, s.ending.reason, statusOf(s.ending.outcome)
+		if r.Outcome == orchestrator.BootFailed {
+			r.Hint = bootHint
+		}
+		s.cutStep(r.Outcome, r.Reason)
+	case s.failure != nil:
+		r.Outcome, r.Reason, r.Hint = orchestrator.BootFailed, clean(s.failure.Text), clean(s.failure.Hint)
+	case s.done:
+		s.lastStep()
+	case s.phase == booting || s.phase == greeted:
+		r.Outcome, r.Hint = orchestrator.BootFailed, bootHint
+		r.Reason = s.vanished("before the guest was up")
+	case s.phase == off && len(s.res.Steps) > 0 || s.phase == off && len(s.job.Steps) == 0:
+		// The commands have ended, and we know how. That the kernel could not end as it should is beside that.
+		s.lastStep()
+		s.sink.Notice(s.vanished("while it powered off"))
+	default:
+		r.Outcome, r.Reason = orchestrator.Panicked, s.vanished("before its commands had ended")
+		s.cutStep(r.Outcome, r.Reason)
+	}
+}
+
+const bootHint = "the kernel's log may say why: run it with --verbose to see all of it; sekexe doctor checks this host"
+
+// lastStep takes the job's outcome from its last step that ran, or the first failure that was not to be ignored.
+func (s *session) lastStep() {
+	r := &s.res
+	if len(r.Steps) == 0 {
+		r.Outcome, r.Status = orchestrator.Stopped, 0
+		return
+	}
+	last := r.Steps[len(r.Steps)-1]
+	r.Outcome, r.Status, r.Signal, r.Reason = last.Outcome, last.Status, last.Signal, last.Reason
+}
+
+// cutStep gives a result to the step that was running when the job ended.
+func (s *session) cutStep(o orchestrator.Outcome, reason string) {
+	if s.phase != up || len(s.res.Steps) != s.step || s.step >= len(s.job.Steps) {
+		return
+	}
+	r := orchestrator.StepResult{
+		Name: s.job.Steps[s.step].Name, Outcome: o, Status: statusOf(o), Reason: reason, Started: s.stepAt, Duration: time.Since(s.stepAt),
+	}
+	s.res.Steps = append(s.res.Steps, r)
+	s.sink.StepEnded(s.step, r)
+}
+
+// vanished says how the kernel's process ended, and what it or the line had to say about it.
+func (s *session) vanished(when string) string {
+	if err := cmp.Or(s.wordErr, s.readErr); err != nil {
+		return fmt.Sprintf("the guest's words made no sense %s: %s", when, clean(err.Error()))
+	}
+	text := fmt.Sprintf("the kernel was gone %s: %s", when, s.proc.how())
+	if p := s.console.panicLine(); p != "" {
+		text += ": " + p
+	}
+	return text
+}
+
+// spec is what the guest is to make.
+func (s *session) spec() wire.Spec {
+	j := s.job
+	sp := wire.Spec{
+		Hostname: j.Hostname, Init: s.rt.init, Root: j.RootMode, Cgroups: j.Cgroups, Modules: s.info.Modules,
+	}
+	for _, m := range j.Mounts {
+		sp.Mounts = append(sp.Mounts, wire.Mount{Source: m.Source, Target: m.Target, Mode: m.Mode, File: isFile(m.Source)})
+	}
+	for _, t := range j.Tmpfs {
+		sp.Tmpfs = append(sp.Tmpfs, wire.Tmpfs{Target: t.Target, Size: t.Size, Mode: t.Mode})
+	}
+	return sp
+}
+
+// exec sends a step on its way.
+func (s *session) exec(i int) {
+	st := s.job.Steps[i]
+	e := wire.Exec{ID: wire.ID(i), Argv: st.Argv, Env: st.Env, Dir: st.Dir, User: st.User, Umask: st.Umask, Input: st.Stdin != nil}
+	if st.TTY != nil {
+		e.TTY, e.Rows, e.Cols = true, st.TTY.Size.Rows, st.TTY.Size.Cols
+	}
+	s.send(wire.KindExec, e)
+}
+
+// clean makes a guest's text fit for a message: one line, of bounded length, without control characters.
+func clean(text string) string {
+	const most = 1000
+	if len(text) > most {
+		text = text[:most] + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' {
+			return ' '
+		}
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, strings.ToValidUTF8(strings.TrimSpace(text), string(unicode.ReplacementChar)))
+}
