@@ -17,7 +17,7 @@ func judge(node *Node, raw Result, cause *ending, sink *jobSink) SubkernelReport
 	}
 	r.padSteps(node.Job.Steps)
 	r.judgeLastStep()
-	ready := sink.wasReady() || node.Job.Ready == nil
+	ready := sink.wasReady()
 	r.OK = r.metExpectation(byUs, ready)
 	if !r.OK {
 		r.explain(ready)
@@ -61,6 +61,7 @@ func (r *SubkernelReport) applyCause(cause *ending) {
 		outcome, status = TimedOut, StatusTimedOut
 	}
 	r.Outcome, r.Status, r.Signal = outcome, status, 0
+	r.Reason = ""
 	if cause.why != unneeded {
 		r.Reason = cause.reason()
 	}

@@ -211,11 +211,6 @@ func (r *run) handle(m message) {
 	switch m.kind {
 	case wentUp:
 		t.up = true
-		// A service that has no test of its readiness is ready when it is up.
-		if job := &r.plan.Nodes[m.job].Job; job.Service && job.Ready == nil {
-			t.ready = true
-			r.freeSlot(t)
-		}
 	case gotReady:
 		t.ready = true
 		r.freeSlot(t)

@@ -25,7 +25,8 @@ type Sink interface {
 	Booted(kernelVersion string)
 	// Up is called once, when root and mounts are made and the first step can start.
 	Up()
-	// Ready is called at most once, for services: see Job.Ready.
+	// Ready is called at most once, for services: when the test that Job.Ready describes succeeds; without one, when the last step
+	// starts, or after Up if there are no steps.
 	Ready()
 	// StepStarted and StepEnded are called for each step that runs, in order.
 	StepStarted(step int)
