@@ -1,0 +1,44 @@
+# Each target says what it does; make alone lists them. What is longer than a line is in hack/.
+SHELL := /bin/bash
+GO ?= go
+PREFIX ?= /usr/local
+FUZZTIME ?= 60s
+ASSETS := cmd/sekexe/assets
+LDFLAGS := -s -w
+
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+build: init ## build bin/sekexe, static, with the guest's init in it
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags="$(LDFLAGS)" -o bin/sekexe ./cmd/sekexe
+
+init: ## build the guest's init and put it where sekexe embeds it
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags="$(LDFLAGS)" -o $(ASSETS)/sekexe-init ./cmd/sekexe-init
+	sha256sum $(ASSETS)/sekexe-init | cut -d' ' -f1 > $(ASSETS)/sekexe-init.sha256
+
+install: build ## install sekexe below PREFIX, /usr/local by default
+	install -D -m 0755 bin/sekexe $(DESTDIR)$(PREFIX)/bin/sekexe
+
+prerequisites: ## install what is missing to boot and test sub-kernels, by apt
+	hack/prerequisites
+
+demo: prerequisites build ## boot the sub-kernels of sekexe.hcl.example
+	bin/sekexe up -f sekexe.hcl.example
+
+test: prerequisites build lint ## run every test: lint, unit with -race, fuzz seeds, integration on real kernels
+	$(GO) test -race ./...
+
+lint: init ## gofmt, vet, staticcheck
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+fuzz: init ## fuzz every parser for FUZZTIME each
+	hack/fuzz $(FUZZTIME)
+
+clean: ## remove what was built
+	rm -rf bin $(ASSETS)/sekexe-init $(ASSETS)/sekexe-init.sha256
+
+.PHONY: help build init install prerequisites demo test lint fuzz clean
