@@ -17,6 +17,8 @@ type Project struct {
 	Kernels []Kernel
 	// Subkernels are the instances to boot, in the order of their declaration; for_each in the order of its keys.
 	Subkernels []Subkernel
+
+	secrets *secrets
 }
 
 // A Variable is one variable block and the value that it has in this run.

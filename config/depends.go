@@ -1,0 +1,263 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// The conditions of a dependency.
+const (
+	condCompleted = "completed"
+	condReady     = "ready"
+	condStarted   = "started"
+)
+
+// A dependencyReader reads depends_on of all instances.
+type dependencyReader struct {
+	l       *loader
+	subs    []Subkernel
+	index   map[string]int // of subs, by name
+	current int
+	have    map[string]string // the conditions of the current one's dependencies, by name
+}
+
+// dependencies fills in DependsOn and reports cycles.
+func (l *loader) dependencies(subs []Subkernel) {
+	r := &dependencyReader{l: l, subs: subs, index: make(map[string]int, len(subs))}
+	for i := range subs {
+		r.index[subs[i].Name] = i
+	}
+	for i := range subs {
+		r.current, r.have = i, map[string]string{}
+		r.read(l.decoderOf(l.subkernels.byName[subs[i].Name]))
+		sort.SliceStable(subs[i].DependsOn, func(a, b int) bool {
+			return r.index[subs[i].DependsOn[a].Name] < r.index[subs[i].DependsOn[b].Name]
+		})
+	}
+	l.dependencyCycles(subs, r.index)
+}
+
+// read reads depends_on. Maps of several files are merged, and a list replaces what earlier files have.
+func (r *dependencyReader) read(d *decoder) {
+	attrs := d.attrs["depends_on"]
+	merged := map[string]*mapDependency{}
+	for i, a := range attrs {
+		v := d.evaluate(a, nameOnly)
+		if v == nil {
+			continue
+		}
+		ty := v.val.Type()
+		if isMap := (ty.IsObjectType() || ty.IsMapType()) && !isInstanceValue(v.val, r.index); isMap {
+			r.mergeMap(merged, v)
+			continue
+		}
+		clear(merged)
+		if i == len(attrs)-1 {
+			r.list(d, v)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(merged)) {
+		r.mapElement(name, merged[name])
+	}
+}
+
+type mapDependency struct {
+	v         *attrValue
+	condition cty.Value
+}
+
+func (r *dependencyReader) mergeMap(merged map[string]*mapDependency, v *attrValue) {
+	for it := v.val.ElementIterator(); it.Next(); {
+		key, elem := it.Element()
+		if elem.IsNull() {
+			delete(merged, key.AsString())
+			continue
+		}
+		merged[key.AsString()] = &mapDependency{v: v.elem(key), condition: elem}
+	}
+}
+
+// mapElement adds the dependency of one key of a map: the label of a block, or the name of an instance.
+func (r *dependencyReader) mapElement(name string, m *mapDependency) {
+	var instances []string
+	if ib := r.l.subkernels.blocks[name]; ib != nil {
+		instances = ib.names()
+		if ib.failed {
+			return
+		}
+	} else if _, ok := r.index[name]; ok {
+		instances = []string{name}
+	} else {
+		r.fail(m.v, "Unknown subkernel", fmt.Sprintf("There is no subkernel %q.%s", name, suggestion(name, slices.Sorted(maps.Keys(r.l.subkernels.blocks)))))
+		return
+	}
+	words := []string{condCompleted, condReady, condStarted}
+	if m.condition.Type() != cty.String || !slices.Contains(words, m.condition.AsString()) {
+		given := ""
+		if m.condition.Type() == cty.String {
+			given = suggestion(m.condition.AsString(), words)
+		}
+		r.fail(m.v, "Unknown condition", fmt.Sprintf("A dependency waits until the other is one of %s.%s", quoted(words), given))
+		return
+	}
+	for _, n := range instances {
+		r.add(m.v, n, m.condition.AsString())
+	}
+}
+
+// list adds the dependencies of a list, or of a single reference.
+func (r *dependencyReader) list(d *decoder, v *attrValue) {
+	ty := v.val.Type()
+	if !ty.IsTupleType() && !ty.IsListType() && !ty.IsSetType() {
+		r.reference(d, v, v.val)
+		return
+	}
+	for it := v.val.ElementIterator(); it.Next(); {
+		i, elem := it.Element()
+		r.reference(d, v.elem(i), elem)
+	}
+}
+
+// isInstanceValue reports whether v is the value of one instance as expressions see it.
+func isInstanceValue(v cty.Value, index map[string]int) bool {
+	ty := v.Type()
+	if !ty.IsObjectType() || !ty.HasAttribute("name") || ty.AttributeType("name") != cty.String || v.IsNull() {
+		return false
+	}
+	name := v.GetAttr("name")
+	if name.IsNull() {
+		return false
+	}
+	_, ok := index[name.AsString()]
+	return ok
+}
+
+// reference adds what one element of a list refers to: an instance, or all instances of a block.
+func (r *dependencyReader) reference(d *decoder, v *attrValue, val cty.Value) {
+	switch {
+	case val.IsNull():
+	case isInstanceValue(val, r.index):
+		r.add(v, val.GetAttr("name").AsString(), "")
+	case val.Type() == cty.String:
+		r.text(d, v, val.AsString())
+	case val.CanIterateElements():
+		for it := val.ElementIterator(); it.Next(); {
+			_, elem := it.Element()
+			if !isInstanceValue(elem, r.index) {
+				r.fail(v, "Invalid dependency", "Write references: depends_on = [subkernel.NAME].")
+				return
+			}
+			r.add(v, elem.GetAttr("name").AsString(), "")
+		}
+	default:
+		r.fail(v, "Invalid dependency", "Write references: depends_on = [subkernel.NAME].")
+	}
+}
+
+// text resolves a reference in a string, which is how JSON writes one.
+func (r *dependencyReader) text(d *decoder, v *attrValue, text string) {
+	name := strings.TrimPrefix(text, "subkernel.")
+	expr, diags := hclsyntax.ParseExpression([]byte("subkernel."+name), v.attr.Expr.Range().Filename, v.attr.Expr.Range().Start)
+	if diags.HasErrors() || !isJSONName(v.attr.Expr.Range().Filename) && v.attr.Expr.Range().Filename != stdinName {
+		hint := ""
+		if r.l.subkernels.blocks[name] != nil {
+			hint = fmt.Sprintf(" Write subkernel.%s.", name)
+		}
+		r.fail(v, "Dependency in quotes", "A dependency is a reference, without quotes: depends_on = [subkernel.NAME]."+hint)
+		return
+	}
+	val, _ := r.l.evaluate(expr, d.in, nameOnly)
+	if val.IsWhollyKnown() && val.Type() != cty.String {
+		r.reference(d, v, val)
+	}
+}
+
+func (r *dependencyReader) fail(v *attrValue, summary, detail string) { v.errorf(r.l, summary, detail) }
+
+// add adds one dependency of the current sub-kernel, after a check of its condition. An empty condition is the default one.
+func (r *dependencyReader) add(v *attrValue, name, condition string) {
+	i, ok := r.index[name]
+	if !ok {
+		return // it has no instance because of an error that is reported
+	}
+	to := &r.subs[i]
+	switch {
+	case condition == "" && to.Service:
+		condition = condReady
+	case condition == "":
+		condition = condCompleted
+	case condition == condCompleted && to.Service:
+		r.fail(v, "Condition that is never met", fmt.Sprintf("%s is a service: it runs until the others have ended, and so never completes. Wait until it is \"ready\" or \"started\".", name))
+		return
+	case condition == condReady && !to.Service:
+		r.fail(v, "Condition that is never met", fmt.Sprintf("%s is no service, and so never says that it is ready. Wait until it is \"completed\" or \"started\".", name))
+		return
+	}
+	sub := &r.subs[r.current]
+	if have := r.have[name]; have != "" {
+		if have != condition {
+			r.fail(v, "Duplicate dependency", fmt.Sprintf("%s stands here twice, with different conditions. Remove one.", name))
+		}
+		return
+	}
+	r.have[name] = condition
+	sub.DependsOn = append(sub.DependsOn, Dependency{Name: name, Condition: condition, Range: toRange(v.attr.Expr.Range())})
+	r.l.dependencyRanges[[2]string{sub.Name, name}] = v.attr.Expr.Range()
+}
+
+// dependencyCycles reports each cycle once, with its path.
+func (l *loader) dependencyCycles(subs []Subkernel, index map[string]int) {
+	state := make([]visit, len(subs))
+	var path []int
+	var walk func(i int)
+	walk = func(i int) {
+		state[i] = visiting
+		path = append(path, i)
+		for _, dep := range subs[i].DependsOn {
+			switch j := index[dep.Name]; state[j] {
+			case unvisited:
+				walk(j)
+			case visiting:
+				l.reportCycle(subs, path[slices.Index(path, j):], j)
+			}
+		}
+		path = path[:len(path)-1]
+		state[i] = visited
+	}
+	for i := range subs {
+		if state[i] == unvisited {
+			walk(i)
+		}
+	}
+}
+
+func (l *loader) reportCycle(subs []Subkernel, cycle []int, to int) {
+	var names []string
+	for _, i := range cycle {
+		names = append(names, subs[i].Name)
+	}
+	last := names[len(names)-1]
+	rng := l.dependencyRanges[[2]string{last, subs[to].Name}]
+	l.diags.errorAt(rng, "Dependency cycle", fmt.Sprintf("None of these could start first: %s -> %s. Take one of the dependencies out.", strings.Join(names, " -> "), subs[to].Name))
+}
+
+// checkHostnames warns of sub-kernels with the same host name.
+func (l *loader) checkHostnames(subs []Subkernel) {
+	first := map[string]string{}
+	for i := range subs {
+		s := &subs[i]
+		key := strings.ToLower(s.Hostname)
+		if other, ok := first[key]; ok {
+			rng := l.subkernels.byName[s.Name].block.defRange
+			l.diags.warnAt(rng, "Same host name", fmt.Sprintf("%s and %s both have the host name %q, and can't be told apart by it. Set hostname in one of them.", other, s.Name, s.Hostname))
+			continue
+		}
+		first[key] = s.Name
+	}
+}

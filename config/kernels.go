@@ -1,0 +1,140 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// A kernelBlock is one kernel block.
+type kernelBlock struct {
+	block  *block
+	kernel Kernel
+	// pathAttr is where the path is set, if it is.
+	pathAttr *attrValue
+	bad      bool
+}
+
+// readKernels gathers the kernel blocks.
+func (l *loader) readKernels(blocks []*block) {
+	for _, b := range blocks {
+		if !validName(b.label()) {
+			l.diags.errorAt(b.labelRanges[0], "Invalid name", "The name of a kernel consists of letters, digits, _ and -, begins with a letter or _, and has at most 63 characters."+identifierHint(b.label()))
+			continue
+		}
+		k := &kernelBlock{block: b}
+		l.kernels[b.label()] = k
+		l.kernelOrder = append(l.kernelOrder, k)
+	}
+}
+
+// buildKernels evaluates all kernel blocks.
+func (l *loader) buildKernels() []Kernel {
+	var out []Kernel
+	for _, k := range l.kernelOrder {
+		l.kernelValue(k.block.label(), k.block.defRange)
+		out = append(out, k.kernel)
+	}
+	return out
+}
+
+// kernelValue returns a kernel that exists as expressions see it. at is the place of the reference.
+func (l *loader) kernelValue(name string, at hcl.Range) cty.Value {
+	k := l.kernels[name]
+	if !l.demand("kernel."+name, at, func() { l.evaluateKernel(k) }) || k.bad {
+		return failed
+	}
+	return cty.ObjectVal(map[string]cty.Value{
+		"name":    cty.StringVal(k.kernel.Name),
+		"path":    cty.StringVal(k.kernel.Path),
+		"version": cty.StringVal(k.kernel.Version),
+		"modules": cty.StringVal(k.kernel.Modules),
+	})
+}
+
+// kernelVersions are the texts that begin a kernel's version.
+var kernelVersions = regexp.MustCompile(`^[0-9]+(\.[0-9]+){0,3}[0-9A-Za-z.+_~-]*$`)
+
+func (l *loader) evaluateKernel(k *kernelBlock) {
+	c := l.content(k.block)
+	d := decoder{l: l, schema: kernelSchema, attrs: c.attrs}
+	k.kernel = Kernel{Name: k.block.label(), Range: toRange(k.block.defRange)}
+	if v := d.get("path"); v != nil {
+		k.kernel.Path, k.pathAttr = d.hostPath(v), v
+	}
+	if v := d.get("version"); v != nil {
+		k.kernel.Version = d.str("version", "")
+		if !d.bad && !kernelVersions.MatchString(k.kernel.Version) {
+			d.error(v, "Invalid version", fmt.Sprintf("%q is not a kernel version. Write one, or its beginning, such as \"7\" or \"6.12.1\".", k.kernel.Version))
+		}
+	}
+	if v := d.get("modules"); v != nil {
+		k.kernel.Modules = d.hostPath(v)
+	}
+	k.bad = d.bad
+}
+
+// kernelOf returns the kernel that a sub-kernel names.
+func (l *loader) kernelOf(d *decoder) Kernel {
+	v := d.get("kernel")
+	if v == nil {
+		return Kernel{}
+	}
+	if ty := v.val.Type(); ty.IsObjectType() && ty.HasAttribute("name") && ty.AttributeType("name") == cty.String {
+		if k := l.kernels[v.val.GetAttr("name").AsString()]; k != nil && ty.HasAttribute("modules") {
+			l.checkKernel(k)
+			return k.kernel
+		}
+	}
+	if !d.text(v, "a kernel, as kernel.NAME, or the path of an executable") {
+		return Kernel{}
+	}
+	text := v.val.AsString()
+	path := d.hostPath(v)
+	if l.kernels[text] != nil && !exists(path) {
+		d.error(v, "Kernel in quotes", fmt.Sprintf("A string is the path of an executable. Write kernel.%s, without quotes, for the kernel block of this name.", text))
+		return Kernel{}
+	}
+	if path != "" {
+		l.checkExecutable(v, path)
+	}
+	return Kernel{Path: path, Range: toRange(v.attr.Range)}
+}
+
+// checkKernel checks the files of a kernel that is used. One that nobody boots may be missing on this machine.
+func (l *loader) checkKernel(k *kernelBlock) {
+	if k.pathAttr != nil && k.kernel.Path != "" {
+		l.checkExecutable(k.pathAttr, k.kernel.Path)
+	}
+}
+
+// checkExecutable reports a path that can't be a kernel.
+func (l *loader) checkExecutable(v *attrValue, path string) {
+	st, err := os.Stat(path)
+	switch {
+	case err != nil:
+		v.errorf(l, "Kernel not found", fmt.Sprintf("%s. Install a User Mode Linux kernel (on Debian and Ubuntu the package user-mode-linux) or build one with `sekexe kernel build`, and name its executable.", statError(path, err)))
+	case !st.Mode().IsRegular() || st.Mode().Perm()&0o111 == 0:
+		v.errorf(l, "Kernel not executable", fmt.Sprintf("%s is not an executable file. Name the executable of a User Mode Linux kernel.", path))
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// statError says why a path can't be used.
+func statError(path string, err error) string {
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		return fmt.Sprintf("%s: %s", filepath.Clean(path), pathErr.Err)
+	}
+	return fmt.Sprintf("%s: %s", path, err)
+}

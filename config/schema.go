@@ -1,0 +1,261 @@
+package config
+
+import "github.com/hashicorp/hcl/v2"
+
+// A BlockSchema describes one kind of block. The loader reads blocks by it, and the reference in docs is made from it.
+type BlockSchema struct {
+	Name string
+	// Labels are the names of the block's labels, in order.
+	Labels []string
+	Doc    string
+	Attrs  []AttrSchema
+	Blocks []*BlockSchema
+	// Repeated means that a block without labels may stand more than once; those of a later file replace the ones of an earlier.
+	Repeated bool
+	// FreeAttrs means that the block takes attributes of any name.
+	FreeAttrs bool
+	// alternatives are groups of attributes of which at most one may be set. One in a later file replaces another in an earlier.
+	alternatives [][]string
+}
+
+// An AttrSchema describes one attribute of a block.
+type AttrSchema struct {
+	Name string
+	// Type is for people: "string", "size", "list of strings".
+	Type     string
+	Default  string
+	Doc      string
+	Required bool
+	// Sensitive means that the value of a sensitive variable may stand here: it is redacted wherever the project is printed.
+	Sensitive bool
+	// Merged means that the maps of several files are merged by key; otherwise the last file's value counts.
+	Merged bool
+}
+
+// Schema returns the language: the attributes and blocks of a file. The result must not be changed.
+func Schema() *BlockSchema { return fileSchema }
+
+// block returns the schema of a nested block, or nil.
+func (s *BlockSchema) block(name string) *BlockSchema {
+	for _, b := range s.Blocks {
+		if b.Name == name {
+			return b
+		}
+	}
+	return nil
+}
+
+// attr returns the schema of an attribute, or nil.
+func (s *BlockSchema) attr(name string) *AttrSchema {
+	for i := range s.Attrs {
+		if s.Attrs[i].Name == name {
+			return &s.Attrs[i]
+		}
+	}
+	return nil
+}
+
+// hcl returns the schema for the HCL library: what the block takes, and what it will take in a later version.
+func (s *BlockSchema) hcl() *hcl.BodySchema {
+	out := &hcl.BodySchema{}
+	for _, a := range s.Attrs {
+		out.Attributes = append(out.Attributes, hcl.AttributeSchema{Name: a.Name})
+	}
+	for _, b := range s.Blocks {
+		out.Blocks = append(out.Blocks, hcl.BlockHeaderSchema{Type: b.Name, LabelNames: b.Labels})
+	}
+	for _, n := range later[s.Name] {
+		if n.attr {
+			out.Attributes = append(out.Attributes, hcl.AttributeSchema{Name: n.name})
+		} else {
+			out.Blocks = append(out.Blocks, hcl.BlockHeaderSchema{Type: n.name, LabelNames: n.labels})
+		}
+	}
+	return out
+}
+
+var fileSchema = &BlockSchema{
+	Name: "file",
+	Doc:  "The top level of a file.",
+	Attrs: []AttrSchema{
+		{Name: "project", Type: "string", Default: "the name of the file's folder",
+			Doc: "The project's name, for reports. It is read before everything else, so that it can't refer to anything."},
+	},
+	Blocks: []*BlockSchema{variableSchema, localsSchema, kernelSchema, subkernelSchema},
+}
+
+var variableSchema = &BlockSchema{
+	Name:   "variable",
+	Labels: []string{"name"},
+	Doc: "An input of the file, used as `var.NAME`. Its value comes from `--var NAME=VALUE`, else from a `--var-file`, else from the " +
+		"environment variable `SEKEXE_VAR_NAME`, else it is the default.",
+	Attrs: []AttrSchema{
+		{Name: "type", Type: "type", Default: "any",
+			Doc: "A type constraint, such as `string`, `number`, `bool`, `list(string)`, `map(number)` or `object({ port = number, host = optional(string, \"a\") })`."},
+		{Name: "default", Type: "any", Doc: "The value where none is given. A variable without one must be given."},
+		{Name: "description", Type: "string", Doc: "What the variable is for; shown where it is missing."},
+		{Name: "sensitive", Type: "bool", Default: "false",
+			Doc: "Never print the value. It may be used in commands, environments and sources of mounts, and nowhere else."},
+	},
+	Blocks: []*BlockSchema{{
+		Name:     "validation",
+		Doc:      "A rule for the value. There may be several.",
+		Repeated: true,
+		Attrs: []AttrSchema{
+			{Name: "condition", Type: "bool", Required: true, Doc: "True where the value is good. It may refer to variables."},
+			{Name: "error_message", Type: "string", Required: true, Doc: "What to tell whoever gave a bad value."},
+		},
+	}},
+}
+
+var localsSchema = &BlockSchema{
+	Name:      "locals",
+	Doc:       "Named expressions, used as `local.NAME`. They may refer to each other in any order. There may be several such blocks.",
+	Repeated:  true,
+	FreeAttrs: true,
+}
+
+var kernelSchema = &BlockSchema{
+	Name:         "kernel",
+	Labels:       []string{"name"},
+	Doc:          "A kernel to boot, used as `kernel.NAME`.",
+	alternatives: [][]string{{"path", "version"}},
+	Attrs: []AttrSchema{
+		{Name: "path", Type: "path", Doc: "The executable of a User Mode Linux."},
+		{Name: "version", Type: "string", Doc: "Instead of a path: the version of a kernel that `sekexe kernel build` made, or its beginning: `\"7\"` and `\"7.2\"` both take 7.2.1."},
+		{Name: "modules", Type: "path", Default: "found by the kernel's version", Doc: "The folder with `VERSION/`, where the modules are."},
+	},
+}
+
+var commandDoc = "A string is run by `/bin/sh -c`; a list is a program with its arguments, and no shell is involved."
+
+var (
+	envAttr = AttrSchema{Name: "env", Type: "map of strings", Merged: true, Sensitive: true,
+		Doc: "Environment variables of the commands. A null leaves a variable out."}
+	workdirAttr = AttrSchema{Name: "workdir", Type: "path in the guest", Default: "the user's home", Doc: "The folder that commands start in."}
+	userAttr    = AttrSchema{Name: "user", Type: "string", Default: "root", Doc: "Who runs the commands: a name or number, or either with `:GROUP`."}
+)
+
+var subkernelSchema = &BlockSchema{
+	Name:         "subkernel",
+	Labels:       []string{"name"},
+	Doc:          "A sub-kernel to boot: a complete Linux kernel with its root, mounts and commands. Other expressions see `name`, `hostname`, `memory`, `cpus`, `workdir` and `user` as `subkernel.NAME.hostname`.",
+	alternatives: [][]string{{"for_each", "count"}},
+	Attrs: []AttrSchema{
+		{Name: "for_each", Type: "map or set of strings", Doc: "Make one instance for each element: `NAME[\"key\"]`, with `each.key` and `each.value`."},
+		{Name: "count", Type: "number", Doc: "Make so many instances: `NAME[0]` and so on, with `count.index`."},
+		{Name: "kernel", Type: "kernel or path", Default: "the default kernel", Doc: "The kernel to boot: `kernel.NAME`, or the path of an executable."},
+		{Name: "memory", Type: "size", Default: "\"256M\"", Doc: "The memory of the sub-kernel, at least 32M. `\"512M\"`, `\"1G\"` and `\"1GiB\"` are powers of two."},
+		{Name: "cpus", Type: "number", Default: "1", Doc: "The number of CPUs. More than one needs a kernel built for that."},
+		{Name: "hostname", Type: "string", Default: "made from the name", Doc: "The host name: letters, digits and hyphens, at most 63."},
+		envAttr, workdirAttr, userAttr,
+		{Name: "cgroups", Type: "string", Default: "\"v2\"", Doc: "`\"v2\"`, or `\"v1\"` for old software."},
+		{Name: "command", Type: "string or list of strings", Sensitive: true, Doc: "The command to run, after the steps. " + commandDoc + " A sub-kernel without a command and steps is a service."},
+		{Name: "service", Type: "bool", Default: "false", Doc: "The last command is meant to run until the other sub-kernels have ended, and is stopped then."},
+		{Name: "depends_on", Type: "list of sub-kernels, or map to conditions", Merged: true,
+			Doc: "What must come first: `[subkernel.a, subkernel.b[\"x\"]]`, or `{ a = \"started\" }` with the condition `\"completed\"` (its commands ended well, the default), `\"ready\"` (of a service, the default there) or `\"started\"` (it is up). A block with for_each or count means all of its instances."},
+		{Name: "timeout", Type: "duration", Default: "none", Doc: "The time for the whole sub-kernel, from its start: `\"90s\"`, `\"1h30m\"`."},
+		{Name: "boot_timeout", Type: "duration", Default: "\"60s\"", Doc: "The time until the guest is up."},
+		{Name: "stop_timeout", Type: "duration", Default: "\"10s\"", Doc: "The time a stop may take before the sub-kernel is killed."},
+		{Name: "expect_exit", Type: "number or list of numbers", Default: "0", Doc: "The exit statuses of the last command that count as success."},
+		{Name: "expect_outcome", Type: "string", Default: "\"exited\"", Doc: "`\"panicked\"` or `\"timed-out\"` where that is what is meant to happen."},
+	},
+	Blocks: []*BlockSchema{
+		{
+			Name: "root",
+			Doc:  "The root file system.",
+			Attrs: []AttrSchema{
+				{Name: "mode", Type: "string", Default: "\"overlay\"", Doc: "`\"overlay\"`: the host's root, and what the guest writes goes to memory; `\"ro\"`: the host's root, read-only."},
+			},
+		},
+		{
+			Name:   "mount",
+			Labels: []string{"target"},
+			Doc:    "A file or folder of the host, mounted at TARGET in the guest.",
+			Attrs: []AttrSchema{
+				{Name: "source", Type: "path", Required: true, Sensitive: true, Doc: "What to mount. It must exist."},
+				{Name: "mode", Type: "string", Default: "\"ro\"", Doc: "`\"ro\"`, `\"rw\"`, or `\"overlay\"`: what the guest writes goes to memory."},
+			},
+		},
+		{
+			Name:   "tmpfs",
+			Labels: []string{"target"},
+			Doc:    "A file system in the guest's memory, mounted at TARGET.",
+			Attrs: []AttrSchema{
+				{Name: "size", Type: "size", Default: "half of the memory", Doc: "The most it holds."},
+				{Name: "mode", Type: "string", Default: "\"1777\"", Doc: "The permissions of its root, in octal."},
+			},
+		},
+		{
+			Name:   "step",
+			Labels: []string{"name"},
+			Doc:    "A command. Steps run in order, and the first that fails ends the sub-kernel.",
+			Attrs: []AttrSchema{
+				{Name: "command", Type: "string or list of strings", Required: true, Sensitive: true, Doc: commandDoc},
+				{Name: "env", Type: "map of strings", Merged: true, Sensitive: true, Doc: "Environment variables, added to the sub-kernel's."},
+				{Name: "workdir", Type: "path in the guest", Default: "the sub-kernel's", Doc: "The folder that the command starts in."},
+				{Name: "user", Type: "string", Default: "the sub-kernel's", Doc: "Who runs the command."},
+				{Name: "timeout", Type: "duration", Default: "none", Doc: "The time for the command."},
+				{Name: "continue_on_error", Type: "bool", Default: "false", Doc: "Run the next step even if this one failed. The failure counts still."},
+				{Name: "expect_exit", Type: "number or list of numbers", Default: "0", Doc: "The exit statuses that count as success."},
+			},
+		},
+		{
+			Name:         "ready",
+			Doc:          "When a service is ready for those that depend on it; without this block, as soon as it is up. One of `command`, `port` and `log` must be set.",
+			alternatives: [][]string{{"command", "port", "log"}},
+			Attrs: []AttrSchema{
+				{Name: "command", Type: "string or list of strings", Sensitive: true, Doc: "Ready when this command ends with 0. " + commandDoc},
+				{Name: "port", Type: "number", Doc: "Ready when something accepts a TCP connection on this port, in the guest."},
+				{Name: "log", Type: "regular expression", Doc: "Ready when a line of the service's output matches (RE2 syntax)."},
+				{Name: "interval", Type: "duration", Default: "\"200ms\"", Doc: "The time between two attempts."},
+				{Name: "timeout", Type: "duration", Default: "\"60s\"", Doc: "The time for all attempts together. The service has failed when it is up."},
+			},
+		},
+	},
+}
+
+// A laterName is a name that a later version of sekexe will know. It is refused with a message of its own, never ignored.
+type laterName struct {
+	name   string
+	attr   bool     // an attribute; else a block
+	labels []string // of a block
+}
+
+// later holds the names of constructs that sekexe doesn't carry out yet, by the block that they stand in. Whoever makes one work removes it here.
+var later = map[string][]laterName{
+	"file": {
+		{name: "network", labels: []string{"name"}},
+		{name: "disk", labels: []string{"name"}},
+		{name: "template", labels: []string{"name"}},
+	},
+	"kernel": {
+		{name: "flavour", attr: true},
+		{name: "build"},
+	},
+	"subkernel": {
+		{name: "nic", labels: []string{"network"}},
+		{name: "publish", attr: true},
+		{name: "disk", labels: []string{"target"}},
+		{name: "docker"},
+		{name: "matrix", attr: true},
+		{name: "confine", attr: true},
+		{name: "inherits", attr: true},
+		{name: "copy_out", labels: []string{"source"}},
+		{name: "copy_in", labels: []string{"target"}},
+	},
+	"root": {
+		{name: "source", attr: true},
+		{name: "image", attr: true},
+	},
+}
+
+// isLater reports whether name is a construct of a later version in the given block.
+func isLater(block, name string) bool {
+	for _, n := range later[block] {
+		if n.name == name {
+			return true
+		}
+	}
+	return false
+}
