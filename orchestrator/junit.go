@@ -22,15 +22,18 @@ type (
 		Suites   []junitSuite `xml:"testsuite"`
 	}
 	junitSuite struct {
-		Name       string          `xml:"name,attr"`
-		Tests      int             `xml:"tests,attr"`
-		Failures   int             `xml:"failures,attr"`
-		Errors     int             `xml:"errors,attr"`
-		Skipped    int             `xml:"skipped,attr"`
-		Time       seconds         `xml:"time,attr"`
-		Timestamp  string          `xml:"timestamp,attr,omitempty"`
-		Properties []junitProperty `xml:"properties>property,omitempty"`
-		Cases      []junitCase     `xml:"testcase"`
+		Name       string           `xml:"name,attr"`
+		Tests      int              `xml:"tests,attr"`
+		Failures   int              `xml:"failures,attr"`
+		Errors     int              `xml:"errors,attr"`
+		Skipped    int              `xml:"skipped,attr"`
+		Time       seconds          `xml:"time,attr"`
+		Timestamp  string           `xml:"timestamp,attr,omitempty"`
+		Properties *junitProperties `xml:"properties"`
+		Cases      []junitCase      `xml:"testcase"`
+	}
+	junitProperties struct {
+		Property []junitProperty `xml:"property"`
 	}
 	junitProperty struct {
 		Name  string `xml:"name,attr"`
@@ -92,16 +95,20 @@ func (r *SubkernelReport) junit() junitSuite {
 	if !r.Started.IsZero() {
 		suite.Timestamp = r.Started.UTC().Format("2006-01-02T15:04:05")
 	}
+	var properties []junitProperty
 	for _, p := range []junitProperty{{"kernel", escapeGuest(r.KernelVersion)}, {"logs", escape(r.Logs)}} {
 		if p.Value != "" {
-			suite.Properties = append(suite.Properties, p)
+			properties = append(properties, p)
 		}
+	}
+	if len(properties) > 0 {
+		suite.Properties = &junitProperties{properties}
 	}
 	explained := r.OK
 	for i := range r.Steps {
 		c := r.junitStep(i)
 		c.Classname = name
-		explained = explained || c.Failure != nil || c.Error != nil
+		explained = explained || c.Failure != nil || c.Error != nil || r.neverStarted()
 		suite.Cases = append(suite.Cases, c)
 	}
 	if !explained || len(r.Steps) == 0 {
@@ -133,13 +140,18 @@ func (r *SubkernelReport) junitStep(i int) junitCase {
 		return c // where the whole was meant to end badly, the step that did so is no failure
 	}
 	reason := joinReason("it "+describe(s.Outcome, s.Status, s.Signal), s.Reason)
-	c.setProblem(s.Outcome, reason)
+	if i == r.failedStep() || r.neverStarted() {
+		reason = r.Reason
+	}
+	c.setProblem(s.Outcome, reason, r.details())
 	c.Stdout = strings.Join(escapeLines(r.Stdout[i]), "\n")
 	c.Stderr = strings.Join(escapeLines(r.Stderr[i]), "\n")
-	if c.Error != nil {
-		c.Error.Text = r.details()
-	}
 	return c
+}
+
+// neverStarted says whether a sub-kernel was kept from starting.
+func (r *SubkernelReport) neverStarted() bool {
+	return r.Started.IsZero() && (r.Outcome == Skipped || r.Outcome == Cancelled)
 }
 
 // junitWhole is the case of the sub-kernel as a whole.
@@ -148,25 +160,18 @@ func (r *SubkernelReport) junitWhole(classname string) junitCase {
 	if r.OK {
 		return c
 	}
-	c.setProblem(r.Outcome, r.Reason)
-	if p := c.Failure; p != nil {
-		p.Text = r.details()
-	}
-	if p := c.Error; p != nil {
-		p.Text = r.details()
-	}
+	c.setProblem(r.Outcome, r.Reason, r.details())
 	return c
 }
 
 // setProblem says whether a bad outcome is the command's failure, an error of what it runs on, or none because it never ran.
-func (c *junitCase) setProblem(o Outcome, reason string) {
-	p := &junitProblem{Message: escape(reason), Type: string(o)}
+func (c *junitCase) setProblem(o Outcome, reason, details string) {
+	p := &junitProblem{Message: escape(reason), Type: string(o), Text: details}
 	switch o {
 	case BootFailed, Panicked:
 		c.Error = p
 	case Skipped, Cancelled, Stopped:
-		p.Type = ""
-		c.Skipped = p
+		c.Skipped = &junitProblem{Message: escape(reason)}
 	default:
 		c.Failure = p
 	}

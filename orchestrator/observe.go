@@ -26,9 +26,10 @@ const (
 	Notice      // Text; Job is -1 if it is about the run
 	JobStopping // it has been asked to end: Text says why
 	JobEnded    // Report, Elapsed; the last event of a job
+	RunEnded    // Run; Job is -1; the last event
 )
 
-var eventNames = [...]string{"", "booting", "booted", "up", "ready", "step-started", "step-ended", "output", "kernel-log", "notice", "stopping", "ended"}
+var eventNames = [...]string{"", "booting", "booted", "up", "ready", "step-started", "step-ended", "output", "kernel-log", "notice", "stopping", "ended", "run-ended"}
 
 // String returns the name of the kind, as JSON events have it.
 func (k EventKind) String() string { return eventNames[k] }
@@ -47,4 +48,5 @@ type Event struct {
 	Text       string
 	StepResult *StepResult
 	Report     *SubkernelReport
+	Run        *Report
 }

@@ -14,8 +14,8 @@ import (
 type Plan struct {
 	Project string
 	Nodes   []Node
-	// secrets are what String and WriteJSON leave out.
-	secrets []string
+	// redactSecrets takes the values of sensitive variables out of what String and WriteJSON print; nil: there are none.
+	redactSecrets func(string) string
 }
 
 // A Node is one job of a plan, with what must happen before it starts and how it is meant to end.
@@ -78,7 +78,7 @@ func assemble(p *config.Project, deps [][]Dep, order []int) *Plan {
 		place[declared] = at
 	}
 	ids := newIDs(p.Subkernels)
-	plan := &Plan{Project: p.Name, Nodes: make([]Node, len(order)), secrets: secrets(p.Variables)}
+	plan := &Plan{Project: p.Name, Nodes: make([]Node, len(order)), redactSecrets: p.Redact}
 	for at, declared := range order {
 		sub := &p.Subkernels[declared]
 		node := newNode(sub, ids[declared])

@@ -6,8 +6,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-
-	"github.com/sekexe/sekexe/config"
 )
 
 // String says what would happen, in order, and why it waits:
@@ -25,7 +23,7 @@ import (
 //	    step reach: ping -c 1 router (at most 10s)
 //
 //	in the end
-//	  router is stopped when all others have ended
+//	  router is stopped when all with commands have ended
 //
 // All of a wave may run at the same time; it depends on earlier waves only. The values of sensitive variables are left out.
 func (p *Plan) String() string {
@@ -104,24 +102,37 @@ func (p *Plan) writeStep(b *strings.Builder, s *Step) {
 	fmt.Fprintf(b, "    step %s: %s%s\n", escape(s.Name), p.show(commandLine(s.Argv)), text)
 }
 
+// writeEnd says when services are stopped, in the order in which they are.
 func (p *Plan) writeEnd(b *strings.Builder) {
-	var services []string
-	for i := range slices.Backward(p.Nodes) {
-		if p.Nodes[i].Job.Service {
-			services = append(services, escape(p.Nodes[i].Job.Name))
+	services := 0
+	dependents := make([][]string, len(p.Nodes)) // services alone
+	for i := range p.Nodes {
+		if !p.Nodes[i].Job.Service {
+			continue
+		}
+		services++
+		for _, d := range p.Nodes[i].Deps {
+			dependents[d.Index] = append(dependents[d.Index], escape(p.Nodes[i].Job.Name))
 		}
 	}
-	if len(services) == 0 {
+	if services == 0 {
 		return
 	}
 	b.WriteString("\nin the end\n")
-	when := "when all with commands have ended"
-	if len(services) == len(p.Nodes) {
-		when = "when the run is interrupted"
-	}
-	for _, name := range services {
-		fmt.Fprintf(b, "  %s is stopped %s\n", name, when)
-		when = "when those that depend on it have ended"
+	for i := range slices.Backward(p.Nodes) {
+		when := "all with commands have ended"
+		switch {
+		case !p.Nodes[i].Job.Service:
+			continue
+		case len(dependents[i]) > 0:
+			when = strings.Join(dependents[i], ", ") + " has ended"
+			if len(dependents[i]) > 1 {
+				when = strings.Join(dependents[i], ", ") + " have ended"
+			}
+		case services == len(p.Nodes):
+			when = "the run is interrupted"
+		}
+		fmt.Fprintf(b, "  %s is stopped when %s\n", escape(p.Nodes[i].Job.Name), when)
 	}
 }
 
@@ -208,42 +219,10 @@ func shellWord(s string) string {
 func (p *Plan) show(s string) string { return escape(p.redact(s)) }
 
 func (p *Plan) redact(s string) string {
-	for _, secret := range p.secrets {
-		s = strings.ReplaceAll(s, secret, "(sensitive)")
+	if p.redactSecrets == nil {
+		return s
 	}
-	return s
-}
-
-// secrets returns the strings in the values of sensitive variables, the longest first, so that one which holds another goes as a whole.
-func secrets(variables []config.Variable) []string {
-	var found []string
-	for _, v := range variables {
-		var value any
-		if !v.Sensitive || json.Unmarshal([]byte(v.Value), &value) != nil {
-			continue
-		}
-		found = appendStrings(found, value)
-	}
-	slices.SortFunc(found, func(a, b string) int { return len(b) - len(a) })
-	return found
-}
-
-func appendStrings(found []string, value any) []string {
-	switch v := value.(type) {
-	case string:
-		if v != "" {
-			found = append(found, v)
-		}
-	case []any:
-		for _, e := range v {
-			found = appendStrings(found, e)
-		}
-	case map[string]any:
-		for _, e := range v {
-			found = appendStrings(found, e)
-		}
-	}
-	return found
+	return p.redactSecrets(s)
 }
 
 type jsonPlan struct {

@@ -20,7 +20,7 @@ type Renderer interface {
 
 // RenderOptions say where a renderer writes to.
 type RenderOptions struct {
-	// Color colours the names, and what the renderer itself says.
+	// Color colours the names where they go to a terminal.
 	Color bool
 	// StdoutTerminal and StderrTerminal say that lines end up on a terminal: of a guest's control sequences only colours are passed on then.
 	// Otherwise each line goes through as it is.

@@ -42,6 +42,7 @@ type jsonEvent struct {
 	Bytes     []byte         `json:"bytes,omitempty"` // of a text that is no UTF-8
 	StepEnd   *jsonStepEnd   `json:"step_end,omitempty"`
 	Report    *jsonSubkernel `json:"report,omitempty"`
+	Run       *jsonReport    `json:"run,omitempty"`
 }
 
 // jsonStepEnd is what is known of a step when it ends; the report of its sub-kernel says it again.
@@ -114,6 +115,9 @@ func (j *jsonLines) write(e Event, text string) {
 	}
 	if e.Report != nil {
 		out.Report = e.Report.json()
+	}
+	if e.Run != nil {
+		out.Run = e.Run.json()
 	}
 	var line bytes.Buffer
 	enc := json.NewEncoder(&line)

@@ -26,11 +26,11 @@ const (
 )
 
 type plain struct {
-	options  RenderOptions
-	words    func(Event) string // a line about an event; empty: none
-	names    []string           // escaped
-	prefixes []string           // `name | `, coloured
-	logs     []string           // the same for the kernel's log
+	options RenderOptions
+	words   func(Event) string // a line about an event; empty: none
+	names   []string           // escaped, as they stand on stderr
+	// prefixes are `name | ` by source, for the kernel's log `name ! `.
+	prefixes [sources][]string
 
 	// mu guards all below, and makes each write one.
 	mu             sync.Mutex
@@ -43,21 +43,29 @@ type plain struct {
 
 func newPlain(stdout, stderr io.Writer, names []string, o RenderOptions, words func(Event) string) *plain {
 	p := &plain{
-		options: o, words: words,
-		names: make([]string, len(names)), prefixes: padNames(names), logs: make([]string, len(names)),
+		options: o, words: words, names: make([]string, len(names)),
 		stdout: stickyWriter{w: stdout}, stderr: stickyWriter{w: stderr},
 		partial: make([][sources]lineBuffer, len(names)),
 		before:  func(bool) {},
 	}
-	for i, name := range names {
-		p.names[i] = escape(name)
-		prefix, log := p.prefixes[i]+" |", p.prefixes[i]+" !"
-		if o.Color {
-			p.names[i], prefix, log = colorize(i, p.names[i]), colorize(i, prefix), colorize(i, log)
-		}
-		p.prefixes[i], p.logs[i] = prefix+" ", log+" "
+	for source := range sources {
+		p.prefixes[source] = make([]string, len(names))
+	}
+	for i, name := range padNames(names) {
+		p.names[i] = o.paint(o.StderrTerminal, i, escape(names[i]))
+		p.prefixes[Stdout][i] = o.paint(o.StdoutTerminal, i, name+" |") + " "
+		p.prefixes[Stderr][i] = o.paint(o.StderrTerminal, i, name+" |") + " "
+		p.prefixes[kernelSource][i] = o.paint(o.StderrTerminal, i, name+" !") + " "
 	}
 	return p
+}
+
+// paint colours text that goes to a terminal.
+func (o RenderOptions) paint(terminal bool, job int, text string) string {
+	if !o.Color || !terminal {
+		return text
+	}
+	return colorize(job, text)
 }
 
 // Event is part of Observer.
@@ -97,12 +105,9 @@ func (p *plain) flush(job int) {
 
 // lines writes all lines that feed gets out of a job's buffer in one write.
 func (p *plain) lines(job, source int, feed func(l *lineBuffer, emit func(line []byte))) {
-	prefix, to, terminal := p.prefixes[job], &p.stderr, p.options.StderrTerminal
-	switch source {
-	case int(Stdout):
+	prefix, to, terminal := p.prefixes[source][job], &p.stderr, p.options.StderrTerminal
+	if source == int(Stdout) {
 		to, terminal = &p.stdout, p.options.StdoutTerminal
-	case kernelSource:
-		prefix = p.logs[job]
 	}
 	p.batch = p.batch[:0]
 	feed(&p.partial[job][source], func(line []byte) {

@@ -85,7 +85,14 @@ func (m millis) MarshalJSON() ([]byte, error) {
 
 // WriteJSON writes the report as one indented JSON object. The error is the writer's.
 func (r *Report) WriteJSON(w io.Writer) error {
-	out := jsonReport{
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(r.json())
+}
+
+func (r *Report) json() *jsonReport {
+	out := &jsonReport{
 		Schema: Schema, Project: r.Project, RunDir: r.RunDir, Started: r.Started, DurationMS: millis(r.Duration),
 		OK: r.OK(), ExitCode: r.ExitCode(), Interrupted: r.Interrupted, TimedOut: r.TimedOut,
 		Subkernels: make([]*jsonSubkernel, len(r.Subkernels)),
@@ -93,10 +100,7 @@ func (r *Report) WriteJSON(w io.Writer) error {
 	for i := range r.Subkernels {
 		out.Subkernels[i] = r.Subkernels[i].json()
 	}
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(&out)
+	return out
 }
 
 func (r *SubkernelReport) json() *jsonSubkernel {

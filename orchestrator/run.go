@@ -40,7 +40,9 @@ func Run(ctx context.Context, p *Plan, rt Runtime, o Options) *Report {
 	r.loop()
 	// The loop has seen every job's end; this waits for the last lines of their goroutines, and for the observer.
 	_ = r.group.Wait() // the goroutines return no errors: each job's result is in its task
-	return r.report()
+	rep := r.report()
+	r.observe(Event{Time: time.Now(), Job: -1, Kind: RunEnded, Run: rep})
+	return rep
 }
 
 // A run is the state of Run. But for what says otherwise, only the goroutine of Run's caller touches it.

@@ -470,9 +470,10 @@ func TestEventsOfAJobComeInOrder(t *testing.T) {
 			byJob[job] = append(byJob[job], kind)
 		}
 		want := map[string][]string{
-			"0": {"booting", "booted", "up", "ready", "stopping", "ended"},
-			"1": {"booting", "booted", "up", "step-started", "output", "step-ended", "ended"},
-			"2": {"ended"},
+			"0":  {"booting", "booted", "up", "ready", "stopping", "ended"},
+			"1":  {"booting", "booted", "up", "step-started", "output", "step-ended", "ended"},
+			"2":  {"ended"},
+			"-1": {"run-ended"},
 		}
 		if diff := cmp.Diff(want, byJob); diff != "" {
 			t.Errorf("events (-want +got):\n%s", diff)

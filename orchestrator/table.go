@@ -27,10 +27,11 @@ func (r *Report) WriteTable(w io.Writer, width int, color bool) error {
 	var b strings.Builder
 	t.write(&b)
 	for i := range r.Subkernels {
-		if sub := &r.Subkernels[i]; !sub.OK {
+		if sub := &r.Subkernels[i]; !sub.OK && !sub.neverStarted() {
 			sub.writeFailure(&b, color)
 		}
 	}
+	r.writeUnstarted(&b, color)
 	b.WriteString("\n" + r.summary() + "\n")
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -84,7 +85,7 @@ func (r *SubkernelReport) writeFailure(b *strings.Builder, color bool) {
 	if r.Hint != "" {
 		fmt.Fprintf(b, "  hint: %s\n", escape(r.Hint))
 	}
-	if r.Logs != "" && r.Outcome != Skipped {
+	if r.Logs != "" {
 		fmt.Fprintf(b, "  logs: %s\n", escape(r.Logs))
 	}
 	if len(r.Console) > 0 {
@@ -92,6 +93,35 @@ func (r *SubkernelReport) writeFailure(b *strings.Builder, color bool) {
 		for _, line := range lastLines(r.Console, consoleLines) {
 			fmt.Fprintf(b, "    %s\n", escapeGuest(line))
 		}
+	}
+}
+
+// writeUnstarted writes why sub-kernels never started, those with the same reason together.
+func (r *Report) writeUnstarted(b *strings.Builder, color bool) {
+	const namesShown = 5
+	names := make(map[string][]string) // by what happened to them
+	var order []string
+	for i := range r.Subkernels {
+		sub := &r.Subkernels[i]
+		if sub.OK || !sub.neverStarted() {
+			continue
+		}
+		what := fmt.Sprintf("%s: %s", sub.Outcome, escape(sub.Reason))
+		if names[what] == nil {
+			order = append(order, what)
+		}
+		name := escape(sub.Name)
+		if color {
+			name = rowStyle(false, sub.Outcome).apply(name)
+		}
+		names[what] = append(names[what], name)
+	}
+	for _, what := range order {
+		who := strings.Join(names[what][:min(namesShown, len(names[what]))], ", ")
+		if more := len(names[what]) - namesShown; more > 0 {
+			who += fmt.Sprintf(" and %d more", more)
+		}
+		fmt.Fprintf(b, "\n%s: %s\n", who, what)
 	}
 }
 
