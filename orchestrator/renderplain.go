@@ -157,8 +157,9 @@ func progressText(e Event) string {
 			return "step " + escape(e.StepName)
 		}
 	case StepEnded:
-		if s := e.StepResult; !s.OK && s.Outcome != Stopped && s.Outcome != Cancelled {
-			return escape(joinReason(fmt.Sprintf("step %s %s", e.StepName, describe(s.Outcome, s.Status, s.Signal)), s.Reason))
+		// Without a text it is the last one, and the job's end tells its failure.
+		if r := e.StepResult; e.Text != "" {
+			return escape(fmt.Sprintf("step %s %s; %s", e.StepName, describe(r.Outcome, r.Status, r.Signal), e.Text))
 		}
 	case Notice:
 		return escape(e.Text)

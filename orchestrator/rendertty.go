@@ -140,9 +140,10 @@ func (t *tty) redraw(stop chan struct{}, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.stop == stop {
-		t.clear()
+		// One write, so that nothing flickers.
+		erase := t.erase()
 		t.drawn = t.status(now, t.width())
-		t.stderr.write([]byte(strings.Join(t.drawn, "\n")))
+		t.stderr.write([]byte(erase + strings.Join(t.drawn, "\n")))
 	}
 }
 
@@ -164,17 +165,19 @@ func (t *tty) width() int {
 	return 80
 }
 
-// clear removes the status and leaves the cursor where it began. A terminal that has become narrower has wrapped its lines.
-func (t *tty) clear() {
+func (t *tty) clear() { t.stderr.write([]byte(t.erase())) }
+
+// erase returns what removes the status and leaves the cursor where that began. A terminal that has become narrower has wrapped its lines.
+func (t *tty) erase() string {
 	if len(t.drawn) == 0 {
-		return
+		return ""
 	}
 	width, rows := t.width(), 0
 	for _, line := range t.drawn {
 		rows += max(1, (ansi.StringWidth(line)+width-1)/width)
 	}
 	t.drawn = nil
-	t.stderr.write([]byte("\r\x1b[K" + strings.Repeat("\x1b[A\x1b[K", rows-1)))
+	return "\r\x1b[K" + strings.Repeat("\x1b[A\x1b[K", rows-1)
 }
 
 // status returns the lines of the status: the counts, and what runs. One column stays free, since a cursor behind the last is not the same

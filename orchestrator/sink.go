@@ -71,7 +71,11 @@ func (s *jobSink) StepStarted(step int) { s.stepEvent(step, Event{Kind: StepStar
 
 // StepEnded is part of Sink.
 func (s *jobSink) StepEnded(step int, r StepResult) {
-	s.stepEvent(step, Event{Kind: StepEnded, StepResult: &r})
+	e := Event{Kind: StepEnded, StepResult: &r}
+	if !r.OK && step < len(s.steps)-1 && s.steps[step].ContinueOnError {
+		e.Text = "the next one runs all the same"
+	}
+	s.stepEvent(step, e)
 }
 
 // Output is part of Sink.
