@@ -1,0 +1,48 @@
+package main
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/sekexe/sekexe"
+
+// allowed are the only imports between packages of this module: see docs/architecture.md. cmd/sekexe may import everything.
+var allowed = map[string][]string{
+	"cmd/sekexe-init":            {"guest", "uml/reaper"},
+	"cmd/sekexe/internal/rundir": {},
+	"cmd/sekexe/internal/doctor": {"kernel"},
+	"config":                     {},
+	"orchestrator":               {"config"},
+	"uml":                        {"orchestrator", "kernel", "guest", "guest/wire", "uml/reaper"},
+	"uml/reaper":                 {},
+	"guest":                      {"guest/wire"},
+	"guest/wire":                 {},
+	"network":                    {"orchestrator"},
+	"kernel":                     {},
+}
+
+func TestImports(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, module+"/...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for _, l := range strings.Split(strings.TrimSpace(string(out)), "\n") {
+		w := strings.Fields(l)
+		pkg := strings.TrimPrefix(w[0], module+"/")
+		if pkg == "cmd/sekexe" {
+			continue
+		}
+		ok, known := allowed[pkg]
+		if !known {
+			t.Errorf("package %s: which packages it may import is not laid down", pkg)
+		}
+		for _, i := range w[1:] {
+			if i, ours := strings.CutPrefix(i, module+"/"); ours && !slices.Contains(ok, i) {
+				t.Errorf("package %s imports %s, which it may not", pkg, i)
+			}
+		}
+	}
+}
