@@ -1,198 +1,184 @@
 package kernel
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-	"syscall"
+	"time"
 )
 
-// identity tells a file from what it was: if all of it is the same, nobody has changed the file.
-type identity struct {
-	Size, ModTime, ChangeTime int64
-	Device, Inode             uint64
-}
-
-// identify returns the identity of a file that may be a kernel.
-func identify(path string) (identity, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return identity{}, pathless(err)
-	}
-	if !st.Mode().IsRegular() {
-		return identity{}, errors.New("it is not a file")
-	}
-	s := st.Sys().(*syscall.Stat_t)
-	return identity{s.Size, s.Mtim.Nano(), s.Ctim.Nano(), s.Dev, s.Ino}, nil
-}
-
-// kept is the cache's file of a kernel. Of the configuration it holds what somebody asks for, because it is read before every boot.
-type kept struct {
-	Format   int
-	Path     string
-	Identity identity
-	Version  string
-	Config   Config
-}
-
-const keptFormat = 1
-
-// keptMost bounds a cache file, in bytes.
-const keptMost = 64 << 10
-
-// cacheFile is where what was learned of a kernel is kept.
-func (f *Finder) cacheFile(path, suffix string) string {
-	if f.cache == "" {
-		return ""
-	}
-	sum := sha256.Sum256([]byte(path))
-	return filepath.Join(f.cache, "kernels", hex.EncodeToString(sum[:8])+suffix)
-}
-
-// recall returns what is known of the kernel at path; nil: nothing, or not of the file that is there now.
-func (f *Finder) recall(path string) *Info {
-	id, err := identify(path)
-	if err != nil {
-		return nil
-	}
-	b, err := readBounded(f.cacheFile(path, ".json"))
-	if err != nil {
-		return nil
-	}
-	k, err := parseKept(b)
-	if err != nil || k.Path != path || k.Identity != id {
-		return nil
-	}
-	return newInfo(path, k.Version, k.Config, id)
-}
-
-// parseKept reads a cache file.
-func parseKept(b []byte) (*kept, error) {
-	var k kept
-	if err := json.Unmarshal(b, &k); err != nil {
-		return nil, err
-	}
-	if k.Format != keptFormat || !versionPattern.MatchString(k.Version) || !k.Config.Has("CONFIG_UML") {
-		return nil, errors.New("it is not what was written")
-	}
-	return &k, nil
-}
-
-func readBounded(name string) ([]byte, error) {
-	st, err := os.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	if st.Size() > keptMost {
-		return nil, fmt.Errorf("%s: it is too large", name)
-	}
-	return os.ReadFile(name)
-}
-
-// remember keeps what was learned. Where it can't, it will be learned again.
-func (f *Finder) remember(i *Info) {
-	name := f.cacheFile(i.Path, ".json")
-	if name == "" {
-		return
-	}
-	k := kept{Format: keptFormat, Path: i.Path, Identity: i.identity, Version: i.Version, Config: Config{"CONFIG_UML": "y"}}
-	for _, s := range symbolsInUse() {
-		if v, ok := i.Config[s]; ok {
-			k.Config[s] = v
-		}
-	}
-	if b, err := json.Marshal(k); err == nil {
-		_ = writeWhole(name, b)
-	}
-}
-
-// symbolsInUse are those that this package looks at.
-func symbolsInUse() []string {
-	s := []string{"CONFIG_UML", "CONFIG_SMP", "CONFIG_SECCOMP", "CONFIG_MODULES"}
-	for _, e := range essentials {
-		s = append(s, e.symbol)
-	}
-	for _, f := range features {
-		s = append(s, f.symbols...)
-	}
-	return s
-}
-
-// writeWhole writes a file in one step, so that nobody reads half of it.
-func writeWhole(name string, b []byte) error {
-	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
-		return err
-	}
-	t, err := os.CreateTemp(filepath.Dir(name), ".tmp-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(t.Name())
-	_, err = t.Write(b)
-	if err := errors.Join(err, t.Close()); err != nil {
-		return err
-	}
-	return os.Rename(t.Name(), name)
-}
-
-// The bounds of loops per jiffy that make sense: a kernel told nonsense would wait too short or for ever.
+// inspectedDir is the folder below the cache folder with what kernels said of themselves, lpjDir the one with what boots have taught.
 const (
-	leastLPJ = 1e4
-	mostLPJ  = 1e9
+	inspectedDir = "inspected"
+	lpjDir       = "lpj"
 )
 
-// learnedLPJ is what is kept of a kernel's delay loop. It depends on the kernel and the CPU.
-type learnedLPJ struct {
-	Identity identity
-	CPU      string
-	LPJ      uint64
+// maxRemembered is how many files either folder holds at most. The oldest go first.
+const maxRemembered = 64
+
+// A record is the first line of a file in inspectedDir, in JSON. The text of the configuration follows.
+type record struct {
+	Format   int      `json:"format"`
+	Path     string   `json:"path"`
+	Identity identity `json:"identity"`
+	Version  string   `json:"version"`
+	Seccomp  bool     `json:"seccomp"`
+	// Length is that of the configuration, Sum its CRC-32 (IEEE), against half-written and damaged files.
+	Length int    `json:"length"`
+	Sum    uint32 `json:"sum"`
 }
 
-// LearnedLPJ returns the loops per jiffy that LearnLPJ was told of this kernel on this CPU. A kernel that is told doesn't measure, which
-// takes it longer than all the rest of its boot (lpj= in Documentation/admin-guide/kernel-parameters.txt).
-func (f *Finder) LearnedLPJ(i *Info) (uint64, bool) {
-	b, err := readBounded(f.cacheFile(i.Path, ".lpj"))
+// recordFormat changes when what inspection finds out changes.
+const recordFormat = 1
+
+var errRecord = errors.New("is no record of a kernel")
+
+// encodeRecord makes the file that remembers a kernel.
+func encodeRecord(i *Info) ([]byte, error) {
+	line, err := json.Marshal(record{
+		Format: recordFormat, Path: i.Path, Identity: i.id, Version: i.Version, Seccomp: i.Seccomp,
+		Length: len(i.Config.text), Sum: crc32.ChecksumIEEE([]byte(i.Config.text)),
+	})
 	if err != nil {
-		return 0, false
+		return nil, err
 	}
-	var l learnedLPJ
-	if json.Unmarshal(b, &l) != nil || l.Identity != i.identity || l.CPU != cpuModel() || !sane(l.LPJ) {
-		return 0, false
-	}
-	return l.LPJ, true
+	return append(append(line, '\n'), i.Config.text...), nil
 }
 
-// LearnLPJ remembers the loops per jiffy that a kernel has measured. What makes no sense is forgotten.
-func (f *Finder) LearnLPJ(i *Info, n uint64) {
-	name := f.cacheFile(i.Path, ".lpj")
-	if name == "" || !sane(n) {
+// decodeRecord reads it. What is not a whole record is an error.
+func decodeRecord(b []byte) (*Info, error) {
+	line, text, ok := bytes.Cut(b, []byte("\n"))
+	if !ok {
+		return nil, errRecord
+	}
+	var r record
+	if err := json.Unmarshal(line, &r); err != nil {
+		return nil, fmt.Errorf("%w: %w", errRecord, err)
+	}
+	if r.Format != recordFormat || r.Length != len(text) || r.Sum != crc32.ChecksumIEEE(text) || !filepath.IsAbs(r.Path) {
+		return nil, errRecord
+	}
+	if _, err := parseRelease(r.Version); err != nil {
+		return nil, fmt.Errorf("%w: %w", errRecord, err)
+	}
+	a := answers{version: r.Version, seccomp: r.Seccomp, config: Config{string(text)}}
+	if !strings.HasPrefix(a.config.text, "\n") || !strings.HasSuffix(a.config.text, "\n") || a.config.State("UML") != Builtin {
+		return nil, errRecord
+	}
+	return fromAnswers(r.Path, r.Identity, a), nil
+}
+
+// recordPath is the file for a kernel.
+func (f *Finder) recordPath(path string) string {
+	return filepath.Join(f.CacheDir, inspectedDir, hash(path))
+}
+
+// hash makes a file name of texts.
+func hash(texts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(texts, "\x00")))
+	return hex.EncodeToString(sum[:12])
+}
+
+// recall returns what was found out about a file, if it is still the same. Whatever is wrong with the cache only means to find out again.
+func (f *Finder) recall(path string, id identity) (*Info, bool) {
+	if f.CacheDir == "" {
+		return nil, false
+	}
+	b, err := readBounded(f.recordPath(path), maxConfig+4<<10)
+	if err != nil {
+		return nil, false
+	}
+	info, err := decodeRecord(b)
+	if err != nil || info.Path != path || info.id != id {
+		return nil, false
+	}
+	return info, true
+}
+
+// remember writes it down, if it can.
+func (f *Finder) remember(i *Info) {
+	if f.CacheDir == "" {
 		return
 	}
-	if b, err := json.Marshal(learnedLPJ{i.identity, cpuModel(), n}); err == nil {
-		_ = writeWhole(name, b)
+	b, err := encodeRecord(i)
+	if err != nil {
+		return
 	}
+	store(f.recordPath(i.Path), b)
 }
 
-func sane(lpj uint64) bool { return lpj >= leastLPJ && lpj <= mostLPJ }
-
-// cpuModel is the name of the host's first CPU (proc_cpuinfo(5)).
-func cpuModel() string {
-	f, err := os.Open("/proc/cpuinfo")
+// readBounded reads a regular file of at most limit bytes.
+func readBounded(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
 	if err != nil {
-		return ""
+		return nil, err
 	}
 	defer f.Close()
-	b := make([]byte, 4096)
-	n, _ := f.Read(b)
-	for _, l := range strings.Split(string(b[:n]), "\n") {
-		if k, v, ok := strings.Cut(l, ":"); ok && strings.TrimSpace(k) == "model name" {
-			return strings.TrimSpace(v)
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !isRegular(st.Mode()) || st.Size() > limit {
+		return nil, fmt.Errorf("%s: is no regular file of at most %d bytes", path, limit)
+	}
+	b := make([]byte, st.Size())
+	_, err = io.ReadFull(f, b)
+	return b, err
+}
+
+// store writes a file in one step and keeps its folder small. The cache is a convenience: where it can't be written, all works without.
+func store(path string, b []byte) {
+	dir := filepath.Dir(path)
+	if os.MkdirAll(dir, 0o700) != nil {
+		return
+	}
+	f, err := os.CreateTemp(dir, tempPrefix)
+	if err != nil {
+		return
+	}
+	_, err = f.Write(b)
+	err = errors.Join(err, f.Close())
+	if err != nil || os.Rename(f.Name(), path) != nil {
+		_ = os.Remove(f.Name())
+		return
+	}
+	prune(dir, time.Now())
+}
+
+const tempPrefix = ".new-"
+
+// prune removes the oldest files of a cache folder, and what a killed process was writing.
+func prune(dir string, now time.Time) {
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) <= maxRemembered {
+		return
+	}
+	type file struct {
+		name string
+		time time.Time
+	}
+	var files []file
+	for _, e := range entries {
+		st, err := e.Info()
+		switch {
+		case err != nil || !isRegular(st.Mode()):
+		case !strings.HasPrefix(e.Name(), tempPrefix):
+			files = append(files, file{e.Name(), st.ModTime()})
+		case now.Sub(st.ModTime()) > time.Hour:
+			_ = os.Remove(filepath.Join(dir, e.Name()))
 		}
 	}
-	return ""
+	slices.SortFunc(files, func(a, b file) int { return b.time.Compare(a.time) })
+	for _, f := range files[min(len(files), maxRemembered):] {
+		_ = os.Remove(filepath.Join(dir, f.name))
+	}
 }

@@ -1,139 +1,131 @@
 package kernel
 
 import (
-	"bufio"
-	"bytes"
-	"strconv"
+	"errors"
+	"fmt"
+	"iter"
 	"strings"
 )
 
-// A Config holds the symbols of a kernel's configuration that are set, with their values: "y", "m", a number or a quoted text.
-type Config map[string]string
+// maxConfig bounds what is read of a configuration, in bytes. Those of distributions have some 80 KiB here, 280 KiB on real machines.
+const maxConfig = 2 << 20
 
-// Has says whether a symbol is built in.
-func (c Config) Has(symbol string) bool { return c[symbol] == "y" }
+// A Config is the configuration of a kernel: what its .config file said. The zero Config is empty.
+type Config struct {
+	// text is a line break, and the lines CONFIG_NAME=VALUE each with a line break. Searching it costs a microsecond, less than to
+	// make a map of two thousand symbols of which twenty are wanted.
+	text string
+}
 
-// HasModule says whether a symbol is built in or a module.
-func (c Config) HasModule(symbol string) bool { return c[symbol] == "y" || c[symbol] == "m" }
+// State says whether a part of the kernel is there.
+type State int
 
-// parseConfig reads the format of .config. What it doesn't understand it passes over.
-func parseConfig(text []byte) Config {
-	c := Config{}
-	sc := bufio.NewScanner(bytes.NewReader(text))
-	sc.Buffer(nil, 1<<20)
-	for sc.Scan() {
-		k, v, ok := strings.Cut(sc.Text(), "=")
-		if ok && strings.HasPrefix(k, "CONFIG_") {
-			c[k] = strings.TrimSpace(v)
+// The states of a symbol.
+const (
+	Absent  State = iota // not built
+	Module               // built as a module
+	Builtin              // part of the executable
+)
+
+// String returns "no", "module" or "built in".
+func (s State) String() string {
+	switch s {
+	case Module:
+		return "module"
+	case Builtin:
+		return "built in"
+	}
+	return "no"
+}
+
+// errNoConfig says that a text has no configuration in it.
+var errNoConfig = errors.New("has no line CONFIG_NAME=value")
+
+// ParseConfig reads the text of a .config file, as --showconfig prints it (Documentation/kbuild/kconfig.rst). Symbols that are not set stand
+// in comments there, so every line that is neither empty, nor a comment, nor an assignment is an error.
+func ParseConfig(text string) (Config, error) {
+	if len(text) > maxConfig {
+		return Config{}, fmt.Errorf("kernel configuration: has more than %d bytes", maxConfig)
+	}
+	var b strings.Builder
+	b.WriteByte('\n')
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		line = strings.TrimRight(line, "\r\n")
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		name, value, ok := strings.Cut(line, "=")
+		if !ok || !validSymbol(name) || !validValue(value) {
+			return Config{}, fmt.Errorf("kernel configuration: line %d is no assignment to a CONFIG_ symbol", n)
+		}
+		b.WriteString(line)
+		b.WriteByte('\n')
+	}
+	if b.Len() == 1 {
+		return Config{}, fmt.Errorf("kernel configuration: %w", errNoConfig)
+	}
+	return Config{b.String()}, nil
+}
+
+// validSymbol says whether name is a symbol with its prefix.
+func validSymbol(name string) bool {
+	s, ok := strings.CutPrefix(name, "CONFIG_")
+	if !ok || s == "" {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if !(c == '_' || '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z') {
+			return false
 		}
 	}
-	return c
+	return true
 }
 
-// numbers are the leading numbers of a version.
-func numbers(version string) []int {
-	var ns []int
-	for _, w := range strings.FieldsFunc(version, func(r rune) bool { return r < '0' || r > '9' }) {
-		n, err := strconv.Atoi(w)
-		if err != nil {
-			break
-		}
-		ns = append(ns, n)
+// validValue says whether v can be a value: something, and nothing that a terminal would take for a command.
+func validValue(v string) bool {
+	return v != "" && strings.IndexFunc(v, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\ufffd' }) < 0
+}
+
+// Value returns the value of a symbol, named with or without CONFIG_: y, m, a number, or a string without its quotes. ok is false for
+// one that is not set.
+func (c Config) Value(symbol string) (value string, ok bool) {
+	_, rest, ok := strings.Cut(c.text, "\nCONFIG_"+strings.TrimPrefix(symbol, "CONFIG_")+"=")
+	if !ok {
+		return "", false
 	}
-	return ns
+	value, _, _ = strings.Cut(rest, "\n")
+	return unquote(value), true
 }
 
-// atLeast says whether a version is major.minor or later.
-func atLeast(version string, major, minor int) bool {
-	ns := numbers(version)
-	return len(ns) >= 2 && (ns[0] > major || ns[0] == major && ns[1] >= minor)
-}
-
-// newer says whether version a comes after b.
-func newer(a, b string) bool {
-	x, y := numbers(a), numbers(b)
-	for i := 0; i < len(x) && i < len(y); i++ {
-		if x[i] != y[i] {
-			return x[i] > y[i]
-		}
+// unquote takes Kconfig's quotes off: only " and \ are escaped in them.
+func unquote(v string) string {
+	if len(v) < 2 || v[0] != '"' || v[len(v)-1] != '"' {
+		return v
 	}
-	return len(x) > len(y)
+	return strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(v[1 : len(v)-1])
 }
 
-// matches says whether a version is the wanted one or begins with it: "7" and "7.2" match 7.2.13, "7.1" doesn't match 7.13.
-func matches(version, want string) bool {
-	rest, ok := strings.CutPrefix(version, want)
-	if !ok || want == "" {
-		return want == ""
+// State returns how a symbol, named with or without CONFIG_, was built.
+func (c Config) State(symbol string) State {
+	switch v, _ := c.Value(symbol); v {
+	case "y":
+		return Builtin
+	case "m":
+		return Module
 	}
-	return rest == "" || !(rest[0] >= '0' && rest[0] <= '9')
+	return Absent
 }
 
-// An essential is something without which sekexe can't boot a kernel.
-type essential struct {
-	symbol, what string
-	module       bool // a module will do
-}
-
-var essentials = []essential{
-	{"CONFIG_HOSTFS", "the guest's view of the host's files", false},
-	{"CONFIG_SSL", "the serial line that host and guest talk over", false},
-	{"CONFIG_TMPFS", "memory file systems", false},
-	{"CONFIG_PROC_FS", "/proc", false},
-	{"CONFIG_SYSFS", "/sys", false},
-	{"CONFIG_UNIX98_PTYS", "terminals", false},
-}
-
-// Missing lists what a kernel lacks that sekexe needs: the symbol and what it is for. Without overlayfs only read-only roots can be had,
-// so that it is not among them.
-func Missing(i *Info) []string {
-	var m []string
-	for _, e := range essentials {
-		if !i.Config.Has(e.symbol) && !(e.module && i.Config.HasModule(e.symbol)) {
-			m = append(m, e.symbol+": "+e.what)
-		}
-	}
-	return m
-}
-
-// A Feature is something that a kernel can do or not.
-type Feature struct {
-	Name string
-	// Has is "yes", "module" or "no".
-	Has string
-}
-
-// features are those that users ask for, with the symbols that all must be set.
-var features = []struct {
-	name    string
-	symbols []string
-}{
-	{"overlay roots", []string{"CONFIG_OVERLAY_FS"}},
-	{"devtmpfs", []string{"CONFIG_DEVTMPFS"}},
-	{"cgroups", []string{"CONFIG_CGROUPS", "CONFIG_MEMCG", "CONFIG_CGROUP_PIDS", "CONFIG_CPUSETS"}},
-	{"namespaces", []string{"CONFIG_NAMESPACES", "CONFIG_USER_NS", "CONFIG_PID_NS", "CONFIG_NET_NS"}},
-	{"seccomp filters", []string{"CONFIG_SECCOMP_FILTER"}},
-	{"network devices", []string{"CONFIG_UML_NET_VECTOR"}},
-	{"bridges", []string{"CONFIG_BRIDGE", "CONFIG_VETH"}},
-	{"nftables", []string{"CONFIG_NF_TABLES"}},
-	{"ext4", []string{"CONFIG_EXT4_FS"}},
-	{"fuse", []string{"CONFIG_FUSE_FS"}},
-	{"several CPUs", []string{"CONFIG_SMP"}},
-}
-
-// Features lists what a kernel can do.
-func Features(i *Info) []Feature {
-	fs := make([]Feature, len(features))
-	for k, f := range features {
-		fs[k] = Feature{f.name, "yes"}
-		for _, s := range f.symbols {
-			switch v := i.Config[s]; {
-			case v == "m" && fs[k].Has == "yes":
-				fs[k].Has = "module"
-			case v != "y" && v != "m":
-				fs[k].Has = "no"
+// All yields the symbols that are set, with CONFIG_, and their values as in the file, in its order.
+func (c Config) All() iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for line := range strings.Lines(strings.TrimPrefix(c.text, "\n")) {
+			name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
+			if !yield(name, value) {
+				return
 			}
 		}
 	}
-	return fs
 }

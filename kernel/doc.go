@@ -1,5 +1,8 @@
-// Package kernel finds and inspects UML kernels.
+// Package kernel finds kernels that run as a process (User Mode Linux) and finds out what they can do.
 //
-// A kernel is inspected, not guessed at: it tells its version and its configuration itself. Because running it for that takes
-// milliseconds, what it said is kept in the cache folder until the file changes. The entry points are Inspect and Finder.
+// A Finder resolves what the user asked for to one executable. Inspect asks an executable itself for its version and its configuration:
+// nothing is guessed from names. What it answered is remembered in the cache folder until the file changes, because a run
+// should not have to start a kernel twice.
+//
+// The package knows nothing of how a kernel is booted.
 package kernel

@@ -8,175 +8,170 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
-	"syscall"
+	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// An Info is what a UML executable is found to be.
-type Info struct {
-	Path    string // absolute
-	Version string // such as 6.1.176
-	// SMP says that the kernel was built for several CPUs, Seccomp that it can run guests by seccomp=on (since 6.16).
-	SMP, Seccomp bool
-	// Modules is the folder of its modules, the one that holds modules.dep; empty if it takes none or none are found.
-	Modules string
-	Config  Config
-	// identity is that of the file.
-	identity identity
-}
+// answerTimeout bounds each answer of a kernel. It takes milliseconds, but the host may be busy.
+const answerTimeout = 20 * time.Second
 
-// An InspectError says why a file is no kernel that can be booted.
-type InspectError struct {
-	Path string
-	Err  error
-	hint string
-}
-
-func (e *InspectError) Error() string { return fmt.Sprintf("kernel %s: inspect it: %v", e.Path, e.Err) }
-func (e *InspectError) Unwrap() error { return e.Err }
-
-// Hint says what to do about it.
-func (e *InspectError) Hint() string { return e.hint }
-
-// notUML is the advice for a file that is something else.
-const notUML = "name a kernel built for UML (make ARCH=um), such as linux.uml of Debian's package user-mode-linux"
-
-// askTimeout bounds how long a kernel may take to say what it is.
-const askTimeout = 10 * time.Second
-
-// askMost bounds what it may say, in bytes. A configuration has some 100 KB.
-const askMost = 4 << 20
-
-// Inspect asks the file what kernel it is. Its errors are InspectErrors.
+// Inspect finds out what the executable at path is. It looks at the file first, and starts it only if it is a program for this machine that
+// knows --showconfig; then it asks it for its configuration, its version and its options. Errors are of type *Error, or ctx's.
 func Inspect(ctx context.Context, path string) (*Info, error) {
-	fail := func(err error, hint string) (*Info, error) { return nil, &InspectError{path, err, hint} }
+	return inspector{timeout: answerTimeout}.inspect(ctx, path)
+}
+
+// An inspector starts kernels to ask them what they are.
+type inspector struct{ timeout time.Duration }
+
+func (in inspector) inspect(ctx context.Context, path string) (*Info, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("kernel %s: make the path absolute: %w", path, err)
+	}
 	id, err := identify(path)
 	if err != nil {
-		return fail(err, "name a kernel that is there")
+		return nil, err
 	}
-	if err := checkELF(path); err != nil {
-		return fail(err, notUML)
-	}
-	text, err := ask(ctx, path, "--showconfig")
-	if err != nil {
-		return fail(err, notUML)
-	}
-	config := parseConfig(text)
-	if !config.Has("CONFIG_UML") {
-		return fail(errors.New("it is a program, but no UML kernel: it has no CONFIG_UML=y"), notUML)
-	}
-	text, err = ask(ctx, path, "--version")
-	if err != nil {
-		return fail(err, notUML)
-	}
-	version, err := parseVersion(text)
-	if err != nil {
-		return fail(err, notUML)
-	}
-	return newInfo(path, version, config, id), nil
+	return in.inspectFile(ctx, path, id)
 }
 
-// newInfo draws the conclusions from what a kernel said.
-func newInfo(path, version string, config Config, id identity) *Info {
-	return &Info{
-		Path: path, Version: version, Config: config, identity: id,
-		SMP: config.Has("CONFIG_SMP"), Seccomp: atLeast(version, 6, 16) && config.Has("CONFIG_SECCOMP"),
+// inspectFile inspects an executable that has been identified.
+func (in inspector) inspectFile(ctx context.Context, path string, id identity) (*Info, error) {
+	if err := checkFile(path); err != nil {
+		return nil, err
 	}
+	a, err := in.ask(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	if now, err := identify(path); err != nil {
+		return nil, err
+	} else if now != id {
+		return nil, problem(path, ErrBadAnswer, "the file changed while it was inspected", "try again when whatever writes it is done")
+	}
+	return fromAnswers(path, id, a), nil
 }
 
-// checkELF says why a file can't be run, before it is.
-func checkELF(path string) error {
+// An identity tells whether a file is still the one that was inspected.
+type identity struct {
+	Dev, Ino     uint64
+	Size         int64
+	Mtime, Ctime int64 // nanoseconds since 1970
+}
+
+// identify looks at a file that should be an executable.
+func identify(path string) (identity, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+			return identity{}, problem(path, ErrNotFound, "", HowToGet)
+		}
+		return identity{}, problem(path, ErrUnreadable, err.Error(), "make it and the folders above it readable for you")
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return identity{}, problem(path, ErrNotFile, "", "name the kernel's executable itself, such as /usr/bin/linux.uml")
+	}
+	// Not access(2)'s real ids but the effective ones count for execve.
+	if err := unix.Faccessat(unix.AT_FDCWD, path, unix.X_OK, unix.AT_EACCESS); err != nil {
+		return identity{}, problem(path, ErrNotExecutable, err.Error(), "chmod +x "+path+" makes it so, unless its file system is mounted noexec")
+	}
+	return identity{Dev: st.Dev, Ino: st.Ino, Size: st.Size, Mtime: st.Mtim.Nano(), Ctime: st.Ctim.Nano()}, nil
+}
+
+const umlHint = "a User Mode Linux kernel is needed, built with ARCH=um: " + HowToGet
+
+// checkFile says what is wrong with a file without starting it.
+func checkFile(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return pathless(err)
+		return problem(path, ErrUnreadable, err.Error(), "make it readable for you: it is looked at before it is started")
 	}
 	defer f.Close()
-	e, err := elf.NewFile(f)
+	var magic [4]byte
+	n, err := io.ReadFull(f, magic[:])
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return problem(path, ErrUnreadable, err.Error(), "look at the host's log: the disk may be faulty")
+	}
+	switch {
+	case n >= 2 && string(magic[:2]) == "#!":
+		return problem(path, ErrScript, "", "name the kernel that the script starts")
+	case n < 4 || string(magic[:]) != elf.ELFMAG:
+		return problem(path, ErrNotELF, "", umlHint)
+	}
+	if err := checkELF(path, f); err != nil {
+		return err
+	}
+	return checkOption(path, f)
+}
+
+// checkELF says whether an ELF file can be a program on this machine.
+func checkELF(path string, r io.ReaderAt) error {
+	e, err := elf.NewFile(r)
 	if err != nil {
-		return errors.New("it is no program: it has no ELF header")
+		return problem(path, ErrNotELF, "its headers are damaged: "+err.Error(), "copy or build it again")
 	}
-	if e.Machine != elf.EM_X86_64 || e.Type != elf.ET_EXEC && e.Type != elf.ET_DYN {
-		return fmt.Errorf("it is for another machine: %v", e.Machine)
+	if e.Machine != elf.EM_X86_64 || e.Class != elf.ELFCLASS64 {
+		return problem(path, ErrWrongArch, fmt.Sprintf("it is for %s (%s)", e.Machine, e.Class), "use a kernel that was built with ARCH=um SUBARCH=x86_64")
 	}
-	if st, err := f.Stat(); err == nil && st.Mode()&0o111 == 0 {
-		return errors.New("it is not executable")
+	if e.Type != elf.ET_EXEC && e.Type != elf.ET_DYN {
+		return problem(path, ErrNotELF, fmt.Sprintf("its type is %s", e.Type), "name the kernel's executable itself, the file linux in the folder it was built in")
 	}
 	return nil
 }
 
-// pathless takes the path, which the message has already, off an error.
-func pathless(err error) error {
-	var pe *os.PathError
-	if errors.As(err, &pe) {
-		return pe.Err
+// checkOption looks for the text of the option that every UML kernel has and that it will be asked with, so that nothing else is started.
+func checkOption(path string, f *os.File) error {
+	const option = "--showconfig"
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return problem(path, ErrUnreadable, err.Error(), "copy it to a local disk")
 	}
-	return err
-}
-
-// ask runs a kernel with one option that makes it print something and exit (arch/um/kernel/um_arch.c).
-func ask(ctx context.Context, path, option string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, path, option)
-	cmd.Dir = "/"
-	cmd.Env = []string{"HOME=/", "PATH=/usr/bin:/bin"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = time.Second
-	out := &limited{most: askMost}
-	cmd.Stdout = out
-	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("run it with %s: it says nothing for %v", option, askTimeout)
+	buf := make([]byte, 1<<20)
+	kept := 0
+	for {
+		n, err := f.Read(buf[kept:])
+		if bytes.Contains(buf[:kept+n], []byte(option)) {
+			return nil
 		}
-		return nil, fmt.Errorf("run it with %s: %w", option, err)
-	}
-	return out.Bytes(), nil
-}
-
-// limited keeps the beginning of what is written to it.
-type limited struct {
-	bytes.Buffer
-	most int
-}
-
-func (l *limited) Write(p []byte) (int, error) {
-	if n := l.most - l.Len(); n > 0 {
-		l.Buffer.Write(p[:min(n, len(p))])
-	}
-	return len(p), nil
-}
-
-var _ io.Writer = (*limited)(nil)
-
-// versionPattern is a kernel release: make kernelrelease.
-var versionPattern = regexp.MustCompile(`^\d+\.\d+(\.\d+)?([-+.][0-9A-Za-z.+_~-]*)?$`)
-
-func parseVersion(text []byte) (string, error) {
-	v := string(bytes.TrimSpace(text))
-	if len(v) > 64 || !versionPattern.MatchString(v) {
-		return "", fmt.Errorf("its version makes no sense: %.64q", v)
-	}
-	return v, nil
-}
-
-// findModules returns the folder of a kernel's modules: in dir, if one is named, else where distributions put them, else beside it.
-func findModules(i *Info, dir string) string {
-	if !i.Config.Has("CONFIG_MODULES") {
-		return ""
-	}
-	candidates := []string{"/usr/lib/uml/modules", filepath.Join(filepath.Dir(i.Path), "modules"), "/lib/modules"}
-	if dir != "" {
-		candidates = []string{dir}
-	}
-	for _, d := range candidates {
-		d = filepath.Join(d, i.Version)
-		if _, err := os.Stat(filepath.Join(d, "modules.dep")); err == nil {
-			return d
+		if errors.Is(err, io.EOF) {
+			return problem(path, ErrNotUML, "it knows no option "+option, umlHint)
 		}
+		if err != nil {
+			return problem(path, ErrUnreadable, err.Error(), "look at the host's log: the disk may be faulty")
+		}
+		end := kept + n
+		kept = min(end, len(option)-1)
+		copy(buf, buf[end-kept:end])
 	}
-	return ""
+}
+
+// ask starts a kernel to ask it what it is.
+func (in inspector) ask(ctx context.Context, path string) (answers, error) {
+	out, err := in.run(ctx, path, "--showconfig")
+	if err != nil {
+		return answers{}, err
+	}
+	var a answers
+	if a.config, err = ParseConfig(out); err != nil {
+		return answers{}, problem(path, ErrNotUML, "--showconfig printed no configuration but "+quote(out), umlHint)
+	}
+	if a.config.State("UML") != Builtin {
+		return answers{}, problem(path, ErrNotUML, "its configuration has no CONFIG_UML=y", umlHint)
+	}
+	if out, err = in.run(ctx, path, "--version"); err != nil {
+		return answers{}, err
+	}
+	a.version = strings.TrimSpace(out)
+	if _, err := parseRelease(a.version); err != nil {
+		return answers{}, problem(path, ErrBadAnswer, "--version printed "+quote(out), umlHint)
+	}
+	// The help is the only place where a kernel says that it knows the option.
+	if out, err = in.run(ctx, path, "--help"); err != nil {
+		return answers{}, err
+	}
+	a.seccomp = strings.HasPrefix(out, "seccomp=") || strings.Contains(out, "\nseccomp=")
+	return a, nil
 }

@@ -1,0 +1,290 @@
+package kernel
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// EnvKernel is the environment variable that names a kernel where neither the file nor the command line does: a path, or a name on PATH.
+const EnvKernel = "SEKEXE_KERNEL"
+
+// The values of Info.Origin.
+const (
+	OriginNamed = "named"
+	OriginEnv   = EnvKernel
+	OriginBuilt = "built"
+	OriginPath  = "PATH"
+)
+
+// builtDir is the folder of built kernels below the cache folder: builtDir/NAME/linux, with its modules in builtDir/NAME/modules/VERSION.
+const builtDir = "kernels"
+
+// pathNames are the names of kernels on PATH, the preferred one first: Debian's, and that of kernel builds.
+var pathNames = []string{"linux.uml", "linux"}
+
+// A Finder finds kernels. Its methods may be called from several goroutines.
+type Finder struct {
+	// CacheDir holds built kernels and what is known of others; empty: there are none, and nothing is remembered. It need not exist, nor be
+	// writable.
+	CacheDir string
+	// Getenv reads the environment; nil is os.Getenv.
+	Getenv func(string) string
+
+	in inspector // with a timeout of zero: answerTimeout
+}
+
+// NewFinder returns a Finder with the environment of this process.
+func NewFinder(cacheDir string) *Finder {
+	return &Finder{CacheDir: cacheDir, Getenv: os.Getenv}
+}
+
+func (f *Finder) getenv(name string) string {
+	if f.Getenv == nil {
+		return os.Getenv(name)
+	}
+	return f.Getenv(name)
+}
+
+// Resolve returns the kernel that c asks for. Without a path or a version that is $SEKEXE_KERNEL, else the newest that was built, else
+// linux.uml or linux on PATH; with a version the newest of all these that fits it. Its modules are those in c.Modules/VERSION, else
+// in /usr/lib/uml/modules/VERSION, else in modules/VERSION beside the executable.
+//
+// Errors are of type *Error, or ctx's. What was named is never replaced by something else.
+func (f *Finder) Resolve(ctx context.Context, c Choice) (*Info, error) {
+	if c.Version != "" {
+		if _, err := parseRelease(c.Version); err != nil {
+			return nil, &Error{Problem: ErrNone, Detail: err.Error(), hint: "write a version such as 7 or 6.12.1, or a path with a slash in it"}
+		}
+	}
+	info, err := f.choose(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkEssentials(info); err != nil {
+		return nil, err
+	}
+	return withModules(info, c.Modules)
+}
+
+// choose finds the executable.
+func (f *Finder) choose(ctx context.Context, c Choice) (*Info, error) {
+	switch {
+	case c.Path != "":
+		info, err := f.look(ctx, candidate{c.Path, OriginNamed})
+		if err == nil && c.Version != "" && !MatchesVersion(c.Version, info.Version) {
+			return nil, problem(info.Path, ErrVersion, fmt.Sprintf("it is %s, and %s is wanted", info.Version, c.Version), "correct the version, or leave it out")
+		}
+		return info, err
+	case c.Version != "":
+		return f.chooseVersion(ctx, c.Version)
+	}
+	if e := f.fromEnv(); e.path != "" {
+		return f.look(ctx, e)
+	}
+	built, err := f.lookAll(ctx, f.built())
+	if len(built) > 0 || err != nil {
+		return first(built, err)
+	}
+	found, err := f.lookAll(ctx, f.onPath())
+	if len(found) > 0 || err != nil {
+		return first(found, err)
+	}
+	return nil, &Error{Problem: ErrNone, Detail: "none is named, and neither linux.uml nor linux is on PATH", hint: HowToGet}
+}
+
+// first returns the best of those found; what is wrong with others counts only if there is none.
+func first(found []*Info, err error) (*Info, error) {
+	if len(found) > 0 {
+		return found[0], nil
+	}
+	return nil, err
+}
+
+// chooseVersion returns the newest kernel that fits a version.
+func (f *Finder) chooseVersion(ctx context.Context, version string) (*Info, error) {
+	all, err := f.List(ctx)
+	if ctx.Err() != nil {
+		return nil, err
+	}
+	var best *Info
+	var others []string
+	for _, i := range all {
+		switch {
+		case !MatchesVersion(version, i.Version):
+			others = append(others, fmt.Sprintf("%s (%s)", i.Version, i.Path))
+		case best == nil || CompareVersions(i.Version, best.Version) > 0:
+			best = i
+		}
+	}
+	if best != nil {
+		return best, nil
+	}
+	detail := "no kernel has version " + version
+	if len(others) > 0 {
+		detail += "; there is " + strings.Join(others, ", ")
+	}
+	if err != nil {
+		detail += "; " + strings.ReplaceAll(err.Error(), "\n", "; ")
+	}
+	return nil, &Error{Problem: ErrNone, Detail: detail, hint: "name the path of such a kernel, or leave the version out"}
+}
+
+// List returns the kernels that can be found without a name, each once: the one that Resolve takes for an empty choice comes first. The
+// error tells of those that can't be used, joined; the others are returned all the same.
+func (f *Finder) List(ctx context.Context) ([]*Info, error) {
+	var all []*Info
+	var errs []error
+	if e := f.fromEnv(); e.path != "" {
+		info, err := f.look(ctx, e)
+		if err != nil {
+			errs = append(errs, err)
+		} else {
+			all = append(all, info)
+		}
+	}
+	for _, c := range [][]candidate{f.built(), f.onPath()} {
+		found, err := f.lookAll(ctx, c)
+		all = append(all, found...)
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	seen := map[identity]bool{}
+	all = slices.DeleteFunc(all, func(i *Info) bool {
+		dup := seen[i.id]
+		seen[i.id] = true
+		return dup
+	})
+	for n, i := range all {
+		m, err := withModules(i, "")
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		all[n] = m
+	}
+	return all, errors.Join(errs...)
+}
+
+// A candidate is a file that may be a kernel.
+type candidate struct{ path, origin string }
+
+// fromEnv is the kernel that the environment names.
+func (f *Finder) fromEnv() candidate {
+	v := f.getenv(EnvKernel)
+	if v == "" || strings.ContainsRune(v, '/') {
+		return candidate{v, OriginEnv}
+	}
+	for _, dir := range f.pathDirs() {
+		if p := filepath.Join(dir, v); executable(p) {
+			return candidate{p, OriginEnv}
+		}
+	}
+	return candidate{v, OriginEnv}
+}
+
+// built are the kernels in the cache folder.
+func (f *Finder) built() []candidate {
+	if f.CacheDir == "" {
+		return nil
+	}
+	dirs, err := os.ReadDir(filepath.Join(f.CacheDir, builtDir))
+	if err != nil {
+		return nil // there are none yet
+	}
+	var c []candidate
+	for _, d := range dirs {
+		if p := filepath.Join(f.CacheDir, builtDir, d.Name(), "linux"); executable(p) {
+			c = append(c, candidate{p, OriginBuilt})
+		}
+	}
+	return c
+}
+
+// onPath are the kernels on PATH.
+func (f *Finder) onPath() []candidate {
+	var c []candidate
+	for _, name := range pathNames {
+		for _, dir := range f.pathDirs() {
+			if p := filepath.Join(dir, name); executable(p) {
+				c = append(c, candidate{p, OriginPath})
+			}
+		}
+	}
+	return c
+}
+
+// pathDirs are the folders of PATH. Relative ones are left out, as os/exec does: what lies in the current folder is not to be started for
+// being there.
+func (f *Finder) pathDirs() []string {
+	return slices.DeleteFunc(filepath.SplitList(f.getenv("PATH")), func(d string) bool { return !filepath.IsAbs(d) })
+}
+
+func executable(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && isRegular(st.Mode()) && st.Mode()&0o111 != 0
+}
+
+// lookAll inspects candidates of one kind. Built ones come newest first. On PATH, what has a kernel's name but isn't one is passed over
+// silently: linux is a common word.
+func (f *Finder) lookAll(ctx context.Context, cs []candidate) ([]*Info, error) {
+	var all []*Info
+	var errs []error
+	for _, c := range cs {
+		info, err := f.look(ctx, c)
+		switch {
+		case err == nil:
+			all = append(all, info)
+		case ctx.Err() != nil:
+			return all, err
+		case c.origin == OriginPath && isOther(err):
+		default:
+			errs = append(errs, err)
+		}
+	}
+	if len(cs) > 0 && cs[0].origin == OriginBuilt {
+		slices.SortStableFunc(all, func(a, b *Info) int {
+			return cmp.Or(CompareVersions(b.Version, a.Version), b.Modified.Compare(a.Modified))
+		})
+	}
+	if len(errs) == 1 {
+		return all, errs[0]
+	}
+	return all, errors.Join(errs...)
+}
+
+// isOther says whether an error means that a file is simply another program.
+func isOther(err error) bool {
+	return errors.Is(err, ErrNotUML) || errors.Is(err, ErrNotELF) || errors.Is(err, ErrScript)
+}
+
+// look inspects a candidate, or remembers what was found out before.
+func (f *Finder) look(ctx context.Context, c candidate) (*Info, error) {
+	path, err := filepath.Abs(c.path)
+	if err != nil {
+		return nil, fmt.Errorf("kernel %s: make the path absolute: %w", c.path, err)
+	}
+	id, err := identify(path)
+	if err != nil {
+		return nil, err
+	}
+	info, ok := f.recall(path, id)
+	if !ok {
+		in := f.in
+		if in.timeout == 0 {
+			in.timeout = answerTimeout
+		}
+		if info, err = in.inspectFile(ctx, path, id); err != nil {
+			return nil, err
+		}
+		f.remember(info)
+	}
+	info.Origin = c.origin
+	return info, nil
+}

@@ -1,0 +1,64 @@
+package kernel
+
+import (
+	"os"
+	"time"
+)
+
+// A Choice is what the user asked for. The zero Choice is any kernel.
+type Choice struct {
+	// Path is the path of a UML executable; empty: by Version.
+	Path string
+	// Version is a version, or the beginning of one: "7" and "7.2" both take 7.2.1, and the newest of several. Empty: any. Together with
+	// Path it is what the kernel there must be.
+	Version string
+	// Modules is the folder that holds the kernel's modules in a folder named by its version; empty: where Finder.Resolve looks.
+	Modules string
+}
+
+// Info is what is known of one kernel. It is not to be changed.
+type Info struct {
+	// Path is the absolute path of the executable, symbolic links not followed.
+	Path string
+	// Version is what --version prints: the kernel's release, which names its modules folder too, such as 6.1.176.
+	Version string
+	// Origin says how it was found: "named", "SEKEXE_KERNEL", "built" or "PATH"; empty from Inspect.
+	Origin string
+	// SMP says that it can have several CPUs (CONFIG_SMP).
+	SMP bool
+	// Seccomp says that it takes seccomp=on: processes of the guest that trap by seccomp instead of ptrace (since 6.16).
+	Seccomp bool
+	// ModulesEnabled says that it can load modules (CONFIG_MODULES).
+	ModulesEnabled bool
+	// Modules is the folder with its modules, which has a modules.dep in it; empty if there is none, or it can't load them.
+	Modules string
+	// Config is the configuration it was built with.
+	Config Config
+	// Size is that of the executable, in bytes.
+	Size int64
+	// Modified is when the executable was last changed.
+	Modified time.Time
+
+	id identity
+}
+
+// fromAnswers makes an Info of what a kernel said of itself.
+func fromAnswers(path string, id identity, a answers) *Info {
+	on := func(symbol string) bool { return a.config.State(symbol) == Builtin }
+	return &Info{
+		Path: path, Version: a.version, SMP: on("SMP"), Seccomp: a.seccomp, ModulesEnabled: on("MODULES"),
+		Config: a.config, Size: id.Size, Modified: time.Unix(0, id.Mtime), id: id,
+	}
+}
+
+// answers are what a kernel says of itself.
+type answers struct {
+	version string
+	seccomp bool
+	config  Config
+}
+
+// HostCPU is the model of this host's CPU as /proc/cpuinfo describes it; empty where it doesn't.
+func HostCPU() string { return hostCPU() }
+
+func isRegular(m os.FileMode) bool { return m.IsRegular() }
