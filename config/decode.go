@@ -66,6 +66,16 @@ func (d *decoder) error(v *attrValue, summary, detail string) {
 	v.errorf(d.l, summary, detail)
 }
 
+// tried calls f, which decodes with d, and reports whether it found nothing wrong.
+func tried[T any](d *decoder, f func() T) (T, bool) {
+	before := d.bad
+	d.bad = false
+	v := f()
+	ok := !d.bad
+	d.bad = d.bad || before
+	return v, ok
+}
+
 // last returns the attribute of the last file that has it, or nil.
 func (d *decoder) last(name string) *hcl.Attribute {
 	if attrs := d.attrs[name]; len(attrs) > 0 {
@@ -99,7 +109,7 @@ func (d *decoder) evaluate(a *hcl.Attribute, want demandKind) *attrValue {
 			d.error(v, "Sensitive value", fmt.Sprintf("%q is shown in plans and reports, so that it can't be computed from a sensitive variable. Take sensitive off the variable, or use another one here.", a.Name))
 			return nil
 		}
-		d.l.diags.secrets.add(v.val)
+		d.l.diags.secrets.addMarked(v.val)
 		v.val, _ = v.val.UnmarkDeep()
 	}
 	if v.val.IsNull() {
@@ -413,7 +423,7 @@ func (d *decoder) require(b *block, names ...string) {
 	for _, name := range names {
 		if d.last(name) == nil {
 			d.bad = true
-			d.l.diags.errorAt(b.defRange, "Missing attribute", fmt.Sprintf("A %s block needs %q. Add it: %s.", b.schema.Name, name, d.schema.attr(name).Doc))
+			d.l.diags.errorAt(b.defRange, "Missing attribute", fmt.Sprintf("A %s block needs %q. Add it: %s", b.schema.Name, name, d.schema.attr(name).Doc))
 		}
 	}
 }

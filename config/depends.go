@@ -7,6 +7,7 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 )
@@ -48,12 +49,22 @@ func (r *dependencyReader) read(d *decoder) {
 	attrs := d.attrs["depends_on"]
 	merged := map[string]*mapDependency{}
 	for i, a := range attrs {
+		if items, diags := hcl.ExprList(a.Expr); !diags.HasErrors() {
+			clear(merged)
+			if i == len(attrs)-1 {
+				r.items(d, a, items)
+			}
+			continue
+		}
+		if pairs, diags := hcl.ExprMap(a.Expr); !diags.HasErrors() {
+			r.pairs(d, a, pairs, merged)
+			continue
+		}
 		v := d.evaluate(a, nameOnly)
 		if v == nil {
 			continue
 		}
-		ty := v.val.Type()
-		if isMap := (ty.IsObjectType() || ty.IsMapType()) && !isInstanceValue(v.val, r.index); isMap {
+		if ty := v.val.Type(); (ty.IsObjectType() || ty.IsMapType()) && r.holdsConditions(v.val) {
 			r.mergeMap(merged, v)
 			continue
 		}
@@ -65,6 +76,50 @@ func (r *dependencyReader) read(d *decoder) {
 	for _, name := range slices.Sorted(maps.Keys(merged)) {
 		r.mapElement(name, merged[name])
 	}
+}
+
+// items adds the elements of a list that stands in the source, each evaluated by itself, so that one that is wrong doesn't hide the others.
+func (r *dependencyReader) items(d *decoder, a *hcl.Attribute, items []hcl.Expression) {
+	for _, item := range items {
+		elem := *a
+		elem.Expr = item
+		if v := d.evaluate(&elem, nameOnly); v != nil {
+			r.reference(d, v, v.val)
+		}
+	}
+}
+
+// pairs merges a map that stands in the source, as items does for a list.
+func (r *dependencyReader) pairs(d *decoder, a *hcl.Attribute, pairs []hcl.KeyValuePair, merged map[string]*mapDependency) {
+	for _, p := range pairs {
+		elem := *a
+		elem.Expr = p.Key
+		key := d.evaluate(&elem, nameOnly)
+		if key == nil || !d.text(key, "the names of sub-kernels as keys") {
+			continue
+		}
+		name := key.val.AsString()
+		value := *a
+		value.Expr = p.Value
+		if v := d.evaluate(&value, nameOnly); v != nil {
+			merged[name] = &mapDependency{v: v, condition: v.val}
+		} else {
+			delete(merged, name) // null, or wrong
+		}
+	}
+}
+
+// holdsConditions reports whether a map is one of conditions, and not the value of a sub-kernel, or of a block of several.
+func (r *dependencyReader) holdsConditions(v cty.Value) bool {
+	if isInstanceValue(v, r.index) {
+		return false
+	}
+	for it := v.ElementIterator(); it.Next(); {
+		if _, elem := it.Element(); isInstanceValue(elem, r.index) {
+			return false
+		}
+	}
+	return true
 }
 
 type mapDependency struct {
@@ -79,7 +134,7 @@ func (r *dependencyReader) mergeMap(merged map[string]*mapDependency, v *attrVal
 			delete(merged, key.AsString())
 			continue
 		}
-		merged[key.AsString()] = &mapDependency{v: v.elem(key), condition: elem}
+		merged[key.AsString()] = &mapDependency{v: v, condition: elem}
 	}
 }
 
@@ -119,8 +174,8 @@ func (r *dependencyReader) list(d *decoder, v *attrValue) {
 		return
 	}
 	for it := v.val.ElementIterator(); it.Next(); {
-		i, elem := it.Element()
-		r.reference(d, v.elem(i), elem)
+		_, elem := it.Element()
+		r.reference(d, v, elem)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"sort"
 	"strings"
 
@@ -197,9 +199,30 @@ func suggestion(given string, candidates []string) string {
 func nearest(given string, candidates []string) string {
 	best, bestDistance := "", 3
 	for _, c := range candidates {
-		if n := levenshtein.Distance(strings.ToLower(given), strings.ToLower(c), nil); n < bestDistance && n < max(len(given), len(c)) {
+		if n := distance(strings.ToLower(given), strings.ToLower(c)); n < bestDistance && n < min(len(given), len(c)) {
 			best, bestDistance = c, n
 		}
 	}
 	return best
+}
+
+// distance is Levenshtein's, but counts letters in another order as one slip.
+func distance(a, b string) int {
+	if a != b && len(a) == len(b) && slices.Equal(slices.Sorted(maps.Keys(letters(a))), slices.Sorted(maps.Keys(letters(b)))) {
+		return 1
+	}
+	return levenshtein.Distance(a, b, nil)
+}
+
+// letters returns the set of the letters of s, each with its rank among equal ones.
+func letters(s string) map[string]bool {
+	set := map[string]bool{}
+	for _, r := range s {
+		key := string(r)
+		for set[key] {
+			key += string(r)
+		}
+		set[key] = true
+	}
+	return set
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclwrite"
 )
 
@@ -25,11 +24,12 @@ func Format(name string, src []byte) ([]byte, *Diagnostics) {
 		return nil, d
 	}
 	if !isJSONName(name) {
-		return hclwrite.Format(src), d
+		// Never nil, even of an empty text.
+		return append([]byte{}, hclwrite.Format(src)...), d
 	}
 	var out bytes.Buffer
 	if err := json.Indent(&out, bytes.TrimSpace(src), "", "  "); err != nil {
-		d.add(&hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Invalid JSON", Detail: fmt.Sprintf("%s is not JSON: %s. Correct it.", name, err)})
+		d.errorNowhere("Cannot format "+name, fmt.Sprintf("It is not JSON: %s. Correct it.", err))
 		return nil, d
 	}
 	out.WriteByte('\n')

@@ -5,12 +5,11 @@ import (
 	"maps"
 	"math/big"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/ext/dynblock"
-	"github.com/hashicorp/hcl/v2/hclsyntax"
-	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/zclconf/go-cty/cty"
 )
 
@@ -29,6 +28,7 @@ type instanceSet struct {
 	blocks map[string]*instanceBlock // by label
 	order  []*instanceBlock
 	byName map[string]*instance
+	full   bool // there are too many instances, which is reported
 	// exports are the attributes that expressions see, with how each is found.
 	exports map[string]func(l *loader, in *instance) cty.Value
 }
@@ -100,23 +100,28 @@ func parseInstanceLabel(s string) (label string, key cty.Value, ok bool) {
 	if !indexed {
 		return label, cty.NilVal, true
 	}
-	t, diags := hclsyntax.ParseTraversalAbs([]byte("x["+rest), "", hcl.InitialPos)
-	if diags.HasErrors() || len(t) != 2 {
+	rest, closed := strings.CutSuffix(rest, "]")
+	if text, err := strconv.Unquote(rest); err == nil {
+		key = cty.StringVal(text)
+	} else if n, err := strconv.Atoi(rest); err == nil {
+		key = cty.NumberIntVal(int64(n))
+	}
+	// Only the one way of writing a name is taken, so that names can be compared.
+	if !closed || key == cty.NilVal || instanceName(label, key) != s {
 		return "", cty.NilVal, false
 	}
-	step, ok := t[1].(hcl.TraverseIndex)
-	if !ok || instanceName(label, step.Key) != s {
-		return "", cty.NilVal, false
-	}
-	return label, step.Key, true
+	return label, key, true
 }
 
-// instanceName returns the name of an instance.
+// instanceName returns the name of an instance: its label, and its key in brackets.
 func instanceName(label string, key cty.Value) string {
-	if key == cty.NilVal {
+	switch {
+	case key == cty.NilVal:
 		return label
+	case key.Type() == cty.Number:
+		return label + "[" + keyText(key) + "]"
 	}
-	return label + "[" + string(hclwrite.TokensForValue(key).Bytes()) + "]"
+	return label + "[" + strconv.Quote(keyText(key)) + "]"
 }
 
 // validName reports whether s can be the name of a block that expressions refer to.
@@ -158,6 +163,10 @@ func (l *loader) expand(ib *instanceBlock, at hcl.Range) bool {
 		}
 		if len(ib.set.byName) > maxInstances {
 			ib.failed, ib.instances = true, nil
+			if ib.set.full {
+				return
+			}
+			ib.set.full = true
 			l.diags.errorAt(ib.defRange(), "Too many instances", fmt.Sprintf("There may be %d instances of %s blocks in all. Check for_each and count.", maxInstances, ib.set.schema.Name))
 		}
 	})
@@ -174,21 +183,30 @@ func (ib *instanceBlock) defRange() hcl.Range {
 func (l *loader) expandBlock(ib *instanceBlock) {
 	attrs := l.attributes(ib.block)
 	d := decoder{l: l, schema: ib.set.schema, attrs: attrs}
+	name := "for_each"
+	if len(attrs[name]) == 0 {
+		name = "count"
+	}
+	a := d.last(name)
+	if a == nil {
+		ib.add(&instance{block: ib.block})
+		return
+	}
+	v, ok := tried(&d, func() *attrValue { return d.get(name) })
 	switch {
-	case len(attrs["for_each"]) > 0:
-		if v := d.get("for_each"); v != nil {
-			l.expandForEach(ib, v)
-		} else {
-			ib.failed = true
-		}
-	case len(attrs["count"]) > 0:
+	case v == nil && ok:
+		l.diags.errorAt(a.Expr.Range(), "Missing value", fmt.Sprintf("%s is null. Give it a value, or remove it: null makes neither one instance nor none.", name))
+		ib.failed = true
+	case v == nil:
+		ib.failed = true
+	case name == "for_each":
+		l.expandForEach(ib, v)
+	default:
 		n := d.wholeNumber("count", 0, 0, maxInstances)
 		ib.failed = d.bad
 		for i := 0; i < n && !d.bad; i++ {
 			ib.add(&instance{kind: "count", key: cty.NumberIntVal(int64(i)), block: ib.block})
 		}
-	default:
-		ib.add(&instance{block: ib.block})
 	}
 }
 
@@ -413,8 +431,8 @@ func (l *loader) export(ib *instanceBlock, attr string, at hcl.Range) bool {
 			if in.exported == nil {
 				in.exported = map[string]cty.Value{}
 			}
-			ib.stale = true
 			in.exported[attr] = ib.set.exports[attr](l, in)
+			ib.stale = true
 		}
 	})
 }

@@ -69,8 +69,9 @@ func (l *loader) evaluateKernel(k *kernelBlock) {
 		k.kernel.Path, k.pathAttr = d.hostPath(v), v
 	}
 	if v := d.get("version"); v != nil {
-		k.kernel.Version = d.str("version", "")
-		if !d.bad && !kernelVersions.MatchString(k.kernel.Version) {
+		var ok bool
+		k.kernel.Version, ok = tried(&d, func() string { return d.str("version", "") })
+		if ok && !kernelVersions.MatchString(k.kernel.Version) {
 			d.error(v, "Invalid version", fmt.Sprintf("%q is not a kernel version. Write one, or its beginning, such as \"7\" or \"6.12.1\".", k.kernel.Version))
 		}
 	}

@@ -44,6 +44,19 @@ func (s *secrets) add(v cty.Value) {
 	})
 }
 
+// addMarked adds those parts of a value that are computed from sensitive variables.
+func (s *secrets) addMarked(v cty.Value) {
+	switch {
+	case v.IsMarked():
+		s.add(v)
+	case v.IsKnown() && !v.IsNull() && v.CanIterateElements():
+		for it := v.ElementIterator(); it.Next(); {
+			_, elem := it.Element()
+			s.addMarked(elem)
+		}
+	}
+}
+
 func (s *secrets) addText(text string) {
 	if text == "" || text == redactedText || s.known[text] {
 		return

@@ -61,21 +61,27 @@ func readable(path string) error {
 // stepNames are the names that steps may have: printable, and no path.
 var stepNames = regexp.MustCompile(`^[^\pC/]{1,100}$`)
 
-func (l *loader) buildSteps(in *instance, s *Subkernel, c content, d *decoder) {
+// buildSteps fills in the steps. It reports whether the command attribute is good, or not there.
+func (l *loader) buildSteps(in *instance, s *Subkernel, c content, d *decoder) bool {
 	for _, b := range c.blocks["step"] {
 		if !stepNames.MatchString(b.label()) || strings.TrimSpace(b.label()) == "" {
 			l.diags.errorAt(b.labelRanges[0], "Invalid name", "The name of a step has 1 to 100 printable characters, and no slash.")
 		}
 		s.Steps = append(s.Steps, l.buildStep(in, b))
 	}
-	shell, argv := d.command("command")
+	var shell string
+	argv, ok := tried(d, func() (argv []string) {
+		shell, argv = d.command("command")
+		return argv
+	})
 	if shell == "" && argv == nil {
-		return
+		return ok
 	}
 	if i := slices.IndexFunc(s.Steps, func(st Step) bool { return st.Name == commandStep }); i >= 0 {
 		d.error(&attrValue{attr: d.last("command")}, "Duplicate step", fmt.Sprintf("The command attribute is the last step, named %q, and a step block has that name. Rename that one.", commandStep))
 	}
 	s.Steps = append(s.Steps, Step{Name: commandStep, Shell: shell, Argv: argv, ExpectExit: []int{0}, Range: toRange(d.last("command").Range)})
+	return ok
 }
 
 func (l *loader) buildStep(in *instance, b *block) Step {
@@ -99,27 +105,25 @@ func (l *loader) buildStep(in *instance, b *block) Step {
 	}
 }
 
-// buildService decides whether the sub-kernel is a service, and how it is expected to end.
-func (l *loader) buildService(in *instance, s *Subkernel, c content, d *decoder) {
+// buildService decides whether the sub-kernel is a service, and how it is expected to end. What follows from that is not checked where it is not
+// sure, because of an error that is reported.
+func (l *loader) buildService(in *instance, s *Subkernel, c content, d *decoder, sure bool) {
 	s.Service = len(s.Steps) == 0
-	// A command that is wrong would make a service of what is none, and errors of its other attributes.
-	hadCommand := d.last("command") != nil && d.bad
 	if v := d.get("service"); v != nil {
-		s.Service = d.boolean("service", false)
-		if !s.Service && len(s.Steps) == 0 && !hadCommand {
+		var ok bool
+		s.Service, ok = tried(d, func() bool { return d.boolean("service", s.Service) })
+		if ok && sure && !s.Service && len(s.Steps) == 0 {
 			d.error(v, "Nothing to run", "A sub-kernel without a command and steps is a service. Give it a command, or remove this.")
 		}
-	}
-	if hadCommand && d.last("service") == nil {
-		s.Service = false
+		sure = sure && ok
 	}
 	for _, b := range c.blocks["ready"] {
-		s.Ready = l.buildReady(in, b, s, d.bad)
+		s.Ready = l.buildReady(in, b, s, sure)
 	}
-	l.buildExpect(s, d)
+	l.buildExpect(s, d, sure)
 }
 
-func (l *loader) buildReady(in *instance, b *block, s *Subkernel, bad bool) *Ready {
+func (l *loader) buildReady(in *instance, b *block, s *Subkernel, sure bool) *Ready {
 	d := l.nested(in, b)
 	r := &Ready{
 		Port:     d.wholeNumber("port", 0, 1, 65535),
@@ -130,9 +134,9 @@ func (l *loader) buildReady(in *instance, b *block, s *Subkernel, bad bool) *Rea
 	}
 	r.Shell, r.Argv = d.command("command")
 	switch {
-	case d.bad || bad:
-	case r.Shell == "" && r.Argv == nil && r.Port == 0 && r.Log == "":
+	case r.Shell == "" && r.Argv == nil && r.Port == 0 && r.Log == "" && !d.bad:
 		l.diags.errorAt(b.defRange, "Nothing to wait for", "Say when the service is ready: set one of command, port and log, or remove the block.")
+	case !sure:
 	case !s.Service:
 		l.diags.errorAt(b.defRange, "Readiness of what is no service", fmt.Sprintf("%s runs to its end, and is ready when it has ended well. Set service = true, or remove the block.", s.Name))
 	case r.Log != "" && len(s.Steps) == 0:
@@ -160,7 +164,7 @@ func (d *decoder) regexp(name string) string {
 }
 
 // buildExpect decides what counts as success. What the sub-kernel expects is what its last step does.
-func (l *loader) buildExpect(s *Subkernel, d *decoder) {
+func (l *loader) buildExpect(s *Subkernel, d *decoder, sure bool) {
 	s.Expect = Expect{Exit: []int{0}, Outcome: d.oneOf("expect_outcome", "exited", "exited", "panicked", "timed-out")}
 	if n := len(s.Steps); n > 0 {
 		s.Expect.Exit = s.Steps[n-1].ExpectExit
@@ -171,14 +175,14 @@ func (l *loader) buildExpect(s *Subkernel, d *decoder) {
 	}
 	const service = "A service is stopped when nobody needs it any more, so that it has no status to expect. Remove this, or service = true."
 	switch {
-	case d.bad:
+	case !sure:
 	case s.Service && exit != nil:
 		d.error(exit, "Expectation of a service", service)
 	case s.Service && outcome != nil:
 		d.error(outcome, "Expectation of a service", service)
 	case exit != nil && s.Expect.Outcome != "exited":
 		d.error(exit, "Attributes exclude each other", fmt.Sprintf("With expect_outcome = %q there is no exit status to expect. Remove one of the two.", s.Expect.Outcome))
-	case exit != nil && s.Steps[len(s.Steps)-1].stepExpectsOther(s.Expect.Exit):
+	case exit != nil && len(s.Steps) > 0 && s.Steps[len(s.Steps)-1].stepExpectsOther(s.Expect.Exit):
 		d.error(exit, "Attributes exclude each other", fmt.Sprintf("The last step, %q, has an expect_exit of its own. Remove one of the two.", s.Steps[len(s.Steps)-1].Name))
 	}
 	if n := len(s.Steps); n > 0 {

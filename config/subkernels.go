@@ -1,8 +1,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"regexp"
 	"strings"
 	"time"
@@ -115,8 +116,8 @@ func (l *loader) buildSubkernel(in *instance) Subkernel {
 		s.Root.Mode = l.nested(in, b).oneOf("mode", "overlay", "overlay", "ro")
 	}
 	l.buildMounts(in, &s, c)
-	l.buildSteps(in, &s, c, d)
-	l.buildService(in, &s, c, d)
+	commandGood := l.buildSteps(in, &s, c, d)
+	l.buildService(in, &s, c, d, commandGood)
 	return s
 }
 
@@ -126,9 +127,9 @@ func (l *loader) nested(in *instance, b *block) *decoder {
 }
 
 func (d *decoder) memory() int64 {
-	n := d.size("memory", defaultMemory)
+	n, ok := tried(d, func() int64 { return d.size("memory", defaultMemory) })
 	v := d.get("memory")
-	if v == nil || d.bad {
+	if v == nil || !ok {
 		return n
 	}
 	total := d.l.opts.MemoryTotal
@@ -142,8 +143,8 @@ func (d *decoder) memory() int64 {
 }
 
 func (d *decoder) cpus() int {
-	n := d.wholeNumber("cpus", 1, 1, maxCPUs)
-	if v := d.get("cpus"); v != nil && !d.bad && d.l.opts.CPUs > 0 && n > d.l.opts.CPUs {
+	n, ok := tried(d, func() int { return d.wholeNumber("cpus", 1, 1, maxCPUs) })
+	if v := d.get("cpus"); v != nil && ok && d.l.opts.CPUs > 0 && n > d.l.opts.CPUs {
 		d.error(v, "CPUs beyond the machine's", fmt.Sprintf("This machine has %d. Give the sub-kernel fewer.", d.l.opts.CPUs))
 	}
 	return n
@@ -157,8 +158,8 @@ func (d *decoder) hostname() string {
 	if v == nil {
 		return hostLabel(d.in.name)
 	}
-	name := d.str("hostname", "")
-	if !d.bad && !hostnames.MatchString(name) {
+	name, ok := tried(d, func() string { return d.str("hostname", "") })
+	if ok && !hostnames.MatchString(name) {
 		d.error(v, "Invalid host name", fmt.Sprintf("%q is not a host name: letters, digits and hyphens, at most 63, a letter or digit first and last. %q would do.", name, hostLabel(name)))
 	}
 	return name
@@ -220,18 +221,19 @@ func (l *loader) buildMounts(in *instance, s *Subkernel, c content) {
 
 // checkSource reports the source of a mount that is missing or not readable.
 func (d *decoder) checkSource(v *attrValue, path string) {
-	if _, err := os.Stat(path); err != nil {
-		d.error(v, "Source not found", fmt.Sprintf("%s. Make it, or name something that exists.", statError(path, err)))
-		return
-	}
-	if err := readable(path); err != nil {
-		d.error(v, "Source not readable", fmt.Sprintf("%s: %s. Let yourself read it (chmod), or name something else.", path, err))
+	err := readable(path)
+	switch {
+	case err == nil:
+	case errors.Is(err, fs.ErrPermission):
+		d.error(v, "Source not usable", fmt.Sprintf("%s: %s. Let yourself read it (chmod), or name something else.", path, err))
+	default:
+		d.error(v, "Source not usable", fmt.Sprintf("%s: %s. Make it, or name something that exists.", path, err))
 	}
 }
 
 func (d *decoder) tmpfsSize() int64 {
-	n := d.size("size", 0)
-	if v := d.get("size"); v != nil && !d.bad && n < units.KiB*4 {
+	n, ok := tried(d, func() int64 { return d.size("size", 0) })
+	if v := d.get("size"); v != nil && ok && n < units.KiB*4 {
 		d.error(v, "Invalid size", "A tmpfs holds at least 4K.")
 	}
 	return n

@@ -23,7 +23,8 @@ type variable struct {
 	name        string
 	block       *block
 	content     content
-	ty          cty.Type
+	ty          cty.Type // cty.DynamicPseudoType: any
+	typed       bool     // there is a type attribute
 	defaults    *typeexpr.Defaults
 	description string
 	sensitive   bool
@@ -86,7 +87,7 @@ func (l *loader) readVariable(b *block) *variable {
 		ty, defaults, diags := typeexpr.TypeConstraintWithDefaults(a.Expr)
 		l.diags.add(diags...)
 		if !diags.HasErrors() {
-			v.ty, v.defaults = ty, defaults
+			v.ty, v.defaults, v.typed = ty, defaults, true
 		}
 	}
 	v.def = d.last("default")
@@ -234,7 +235,7 @@ func (l *loader) givenValue(v *variable, g given) (cty.Value, bool) {
 
 // takesText reports whether a value from outside is the string itself. Without a type, the type of the default decides.
 func (v *variable) takesText() bool {
-	if v.ty != cty.DynamicPseudoType {
+	if v.typed {
 		return v.ty == cty.String
 	}
 	return v.def == nil || !v.defValue.IsKnown() || v.defValue.IsNull() || v.defValue.Type() == cty.String
