@@ -4,13 +4,15 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sort"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 )
+
+// maxDependencies bounds the dependencies of a project: two blocks of all instances that there may be would make a hundred million.
+const maxDependencies = 2_000_000
 
 // The conditions of a dependency.
 const (
@@ -19,27 +21,43 @@ const (
 	condStarted   = "started"
 )
 
-// A dependencyReader reads depends_on of all instances.
+// A dependencyReader reads depends_on of all instances. There may be a million dependencies, of a thousand sub-kernels on a thousand others, so
+// that whole blocks are not taken through values of expressions.
 type dependencyReader struct {
 	l       *loader
 	subs    []Subkernel
 	index   map[string]int // of subs, by name
 	current int
-	have    map[string]string // the conditions of the current one's dependencies, by name
+	found   []foundDependency // of the current one
+	seen    []int             // by index: 1 + where the current one's dependency on it stands in found; valid if found has it there
+}
+
+type foundDependency struct {
+	index     int
+	condition string
+	rng       Range
 }
 
 // dependencies fills in DependsOn and reports cycles.
 func (l *loader) dependencies(subs []Subkernel) {
-	r := &dependencyReader{l: l, subs: subs, index: make(map[string]int, len(subs))}
+	r := &dependencyReader{l: l, subs: subs, index: make(map[string]int, len(subs)), seen: make([]int, len(subs))}
 	for i := range subs {
 		r.index[subs[i].Name] = i
 	}
+	total := 0
 	for i := range subs {
-		r.current, r.have = i, map[string]string{}
+		r.current, r.found = i, r.found[:0]
 		r.read(l.decoderOf(l.subkernels.byName[subs[i].Name]))
-		sort.SliceStable(subs[i].DependsOn, func(a, b int) bool {
-			return r.index[subs[i].DependsOn[a].Name] < r.index[subs[i].DependsOn[b].Name]
-		})
+		slices.SortFunc(r.found, func(a, b foundDependency) int { return a.index - b.index })
+		if total += len(r.found); total > maxDependencies {
+			l.diags.errorAt(l.subkernels.byName[subs[i].Name].block.defRange, "Too many dependencies",
+				fmt.Sprintf("A project may have %d dependencies. Let many sub-kernels depend on one that depends on the others.", maxDependencies))
+			return
+		}
+		subs[i].DependsOn = slices.Grow(subs[i].DependsOn, len(r.found))
+		for _, f := range r.found {
+			subs[i].DependsOn = append(subs[i].DependsOn, Dependency{Name: subs[f.index].Name, Condition: f.condition, Range: f.rng})
+		}
 	}
 	l.dependencyCycles(subs, r.index)
 }
@@ -83,10 +101,30 @@ func (r *dependencyReader) items(d *decoder, a *hcl.Attribute, items []hcl.Expre
 	for _, item := range items {
 		elem := *a
 		elem.Expr = item
+		if ib := r.wholeBlock(item); ib != nil {
+			v := &attrValue{attr: &elem}
+			for _, in := range ib.instances {
+				r.add(v, in.name, "")
+			}
+			continue
+		}
 		if v := d.evaluate(&elem, nameOnly); v != nil {
 			r.reference(d, v, v.val)
 		}
 	}
+}
+
+// wholeBlock returns the block that an expression refers to as a whole, if it is nothing but such a reference, and right.
+func (r *dependencyReader) wholeBlock(expr hcl.Expression) *instanceBlock {
+	ref, diags := hcl.AbsTraversalForExpr(expr)
+	if diags.HasErrors() || len(ref) != 2 || ref.RootName() != subkernelSchema.Name {
+		return nil
+	}
+	name, _ := stepName(ref, 1)
+	if ib := r.l.subkernels.blocks[name]; ib != nil && !ib.failed {
+		return ib
+	}
+	return nil
 }
 
 // pairs merges a map that stands in the source, as items does for a list.
@@ -254,16 +292,14 @@ func (r *dependencyReader) add(v *attrValue, name, condition string) {
 		r.fail(v, "Condition that is never met", fmt.Sprintf("%s is no service, and so never says that it is ready. Wait until it is \"completed\" or \"started\".", name))
 		return
 	}
-	sub := &r.subs[r.current]
-	if have := r.have[name]; have != "" {
-		if have != condition {
+	if n := r.seen[i] - 1; n >= 0 && n < len(r.found) && r.found[n].index == i {
+		if r.found[n].condition != condition {
 			r.fail(v, "Duplicate dependency", fmt.Sprintf("%s stands here twice, with different conditions. Remove one.", name))
 		}
 		return
 	}
-	r.have[name] = condition
-	sub.DependsOn = append(sub.DependsOn, Dependency{Name: name, Condition: condition, Range: toRange(v.attr.Expr.Range())})
-	r.l.dependencyRanges[[2]string{sub.Name, name}] = v.attr.Expr.Range()
+	r.found = append(r.found, foundDependency{index: i, condition: condition, rng: toRange(v.attr.Expr.Range())})
+	r.seen[i] = len(r.found)
 }
 
 // dependencyCycles reports each cycle once, with its path.
@@ -297,9 +333,29 @@ func (l *loader) reportCycle(subs []Subkernel, cycle []int, to int) {
 	for _, i := range cycle {
 		names = append(names, subs[i].Name)
 	}
-	last := names[len(names)-1]
-	rng := l.dependencyRanges[[2]string{last, subs[to].Name}]
-	l.diags.errorAt(rng, "Dependency cycle", fmt.Sprintf("None of these could start first: %s -> %s. Take one of the dependencies out.", strings.Join(names, " -> "), subs[to].Name))
+	last := cycle[len(cycle)-1]
+	l.diags.errorAt(l.dependencyRange(&subs[last], subs[to].Name), "Dependency cycle",
+		fmt.Sprintf("None of these could start first: %s -> %s. Take one of the dependencies out.", strings.Join(names, " -> "), subs[to].Name))
+}
+
+// dependencyRange returns where a sub-kernel names another in depends_on: the element, or all of it if that doesn't stand there by itself.
+func (l *loader) dependencyRange(s *Subkernel, name string) hcl.Range {
+	attrs := l.subkernels.byName[s.Name].attrs(l)["depends_on"]
+	i := slices.IndexFunc(s.DependsOn, func(d Dependency) bool { return d.Name == name })
+	want := s.DependsOn[i].Range
+	for _, a := range attrs {
+		items, _ := hcl.ExprList(a.Expr)
+		pairs, _ := hcl.ExprMap(a.Expr)
+		for _, p := range pairs {
+			items = append(items, p.Value)
+		}
+		for _, item := range items {
+			if toRange(item.Range()) == want {
+				return item.Range()
+			}
+		}
+	}
+	return attrs[len(attrs)-1].Expr.Range()
 }
 
 // checkHostnames warns of sub-kernels with the same host name.

@@ -50,25 +50,22 @@ type loader struct {
 	kernelOrder []*kernelBlock
 	subkernels  *instanceSet
 	graph       graph
-	// dependencyRanges tells where a sub-kernel names another one in depends_on: the keys are their names.
-	dependencyRanges map[[2]string]hcl.Range
 }
 
 // Load reads the files and returns the project that they declare, or nil if there is an error. The diagnostics are never nil; beside a project
 // they hold warnings only.
 func Load(o Options) (*Project, *Diagnostics) {
 	l := &loader{
-		opts:             o,
-		diags:            newDiagnostics(),
-		env:              environment(o.Environ),
-		dirs:             map[string]string{},
-		funcs:            map[string]map[string]function.Function{},
-		variables:        map[string]cty.Value{},
-		locals:           map[string]*hcl.Attribute{},
-		localValues:      map[string]cty.Value{},
-		kernels:          map[string]*kernelBlock{},
-		dependencyRanges: map[[2]string]hcl.Range{},
-		subkernels:       newInstanceSet(subkernelSchema, subkernelExports),
+		opts:        o,
+		diags:       newDiagnostics(),
+		env:         environment(o.Environ),
+		dirs:        map[string]string{},
+		funcs:       map[string]map[string]function.Function{},
+		variables:   map[string]cty.Value{},
+		locals:      map[string]*hcl.Attribute{},
+		localValues: map[string]cty.Value{},
+		kernels:     map[string]*kernelBlock{},
+		subkernels:  newInstanceSet(subkernelSchema, subkernelExports),
 	}
 	p := l.load()
 	if l.diags.HasErrors() {
