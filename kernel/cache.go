@@ -71,7 +71,7 @@ func decodeRecord(b []byte) (*Info, error) {
 		return nil, fmt.Errorf("%w: %w", errRecord, err)
 	}
 	a := answers{version: r.Version, seccomp: r.Seccomp, config: Config{string(text)}}
-	if !strings.HasPrefix(a.config.text, "\n") || !strings.HasSuffix(a.config.text, "\n") || a.config.State("UML") != Builtin {
+	if !strings.HasSuffix(a.config.text, "\n") || a.config.State("UML") != Builtin {
 		return nil, errRecord
 	}
 	return fromAnswers(r.Path, r.Identity, a), nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 )
 
@@ -12,8 +13,8 @@ const maxConfig = 2 << 20
 
 // A Config is the configuration of a kernel: what its .config file said. The zero Config is empty.
 type Config struct {
-	// text is a line break, and the lines CONFIG_NAME=VALUE each with a line break. Searching it costs a microsecond, less than to
-	// make a map of two thousand symbols of which twenty are wanted.
+	// text is the lines CONFIG_NAME=VALUE, each with a line break, in the order of the names: it can be written to a file, read and searched
+	// as it is. To make a map of two thousand symbols would take longer than all the rest of finding a kernel.
 	text string
 }
 
@@ -47,26 +48,35 @@ func ParseConfig(text string) (Config, error) {
 	if len(text) > maxConfig {
 		return Config{}, fmt.Errorf("kernel configuration: has more than %d bytes", maxConfig)
 	}
-	var b strings.Builder
-	b.WriteByte('\n')
-	n := 0
-	for line := range strings.Lines(text) {
-		n++
+	var lines []string
+	for n, line := range slices.Collect(strings.Lines(text)) {
 		line = strings.TrimRight(line, "\r\n")
 		if line == "" || line[0] == '#' {
 			continue
 		}
 		name, value, ok := strings.Cut(line, "=")
 		if !ok || !validSymbol(name) || !validValue(value) {
-			return Config{}, fmt.Errorf("kernel configuration: line %d is no assignment to a CONFIG_ symbol", n)
+			return Config{}, fmt.Errorf("kernel configuration: line %d is no assignment to a CONFIG_ symbol", n+1)
 		}
-		b.WriteString(line)
-		b.WriteByte('\n')
+		lines = append(lines, line+"\n")
 	}
-	if b.Len() == 1 {
+	if len(lines) == 0 {
 		return Config{}, fmt.Errorf("kernel configuration: %w", errNoConfig)
 	}
-	return Config{b.String()}, nil
+	return Config{strings.Join(sortLines(lines), "")}, nil
+}
+
+// sortLines sorts by name. Of several lines for a symbol the last counts.
+func sortLines(lines []string) []string {
+	slices.Reverse(lines)
+	slices.SortStableFunc(lines, func(a, b string) int { return strings.Compare(symbolOf(a), symbolOf(b)) })
+	return slices.CompactFunc(lines, func(a, b string) bool { return symbolOf(a) == symbolOf(b) })
+}
+
+// symbolOf is the name in a line.
+func symbolOf(line string) string {
+	name, _, _ := strings.Cut(line, "=")
+	return name
 }
 
 // validSymbol says whether name is a symbol with its prefix.
@@ -91,12 +101,22 @@ func validValue(v string) bool {
 // Value returns the value of a symbol, named with or without CONFIG_: y, m, a number, or a string without its quotes. ok is false for
 // one that is not set.
 func (c Config) Value(symbol string) (value string, ok bool) {
-	_, rest, ok := strings.Cut(c.text, "\nCONFIG_"+strings.TrimPrefix(symbol, "CONFIG_")+"=")
-	if !ok {
-		return "", false
+	symbol = "CONFIG_" + strings.TrimPrefix(symbol, "CONFIG_")
+	// A binary search, where lo and hi are always beginnings of lines.
+	for lo, hi := 0, len(c.text); lo < hi; {
+		start := lo + 1 + strings.LastIndexByte(c.text[lo:(lo+hi)/2], '\n')
+		line, _, _ := strings.Cut(c.text[start:hi], "\n")
+		name, value, _ := strings.Cut(line, "=")
+		switch strings.Compare(symbol, name) {
+		case 0:
+			return unquote(value), true
+		case -1:
+			hi = start
+		default:
+			lo = min(start+len(line)+1, hi)
+		}
 	}
-	value, _, _ = strings.Cut(rest, "\n")
-	return unquote(value), true
+	return "", false
 }
 
 // unquote takes Kconfig's quotes off: only " and \ are escaped in them.
@@ -118,10 +138,10 @@ func (c Config) State(symbol string) State {
 	return Absent
 }
 
-// All yields the symbols that are set, with CONFIG_, and their values as in the file, in its order.
+// All yields the symbols that are set, with CONFIG_, and their values as the file has them, in the order of the names.
 func (c Config) All() iter.Seq2[string, string] {
 	return func(yield func(string, string) bool) {
-		for line := range strings.Lines(strings.TrimPrefix(c.text, "\n")) {
+		for line := range strings.Lines(c.text) {
 			name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
 			if !yield(name, value) {
 				return

@@ -36,7 +36,7 @@ type Finder struct {
 	// Getenv reads the environment; nil is os.Getenv.
 	Getenv func(string) string
 
-	in inspector // with a timeout of zero: answerTimeout
+	in *inspector // nil: defaultInspector
 }
 
 // NewFinder returns a Finder with the environment of this process.
@@ -85,7 +85,8 @@ func (f *Finder) choose(ctx context.Context, c Choice) (*Info, error) {
 		return f.chooseVersion(ctx, c.Version)
 	}
 	if e := f.fromEnv(); e.path != "" {
-		return f.look(ctx, e)
+		info, err := f.look(ctx, e)
+		return info, blameEnv(err)
 	}
 	built, err := f.lookAll(ctx, f.built())
 	if len(built) > 0 || err != nil {
@@ -96,6 +97,17 @@ func (f *Finder) choose(ctx context.Context, c Choice) (*Info, error) {
 		return first(found, err)
 	}
 	return nil, &Error{Problem: ErrNone, Detail: "none is named, and neither linux.uml nor linux is on PATH", hint: HowToGet}
+}
+
+// blameEnv adds to an error who named the kernel: whoever sees it may not know that the variable is set.
+func blameEnv(err error) error {
+	var e *Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	blamed := *e
+	blamed.hint = "$" + EnvKernel + " names it; " + e.hint
+	return &blamed
 }
 
 // first returns the best of those found; what is wrong with others counts only if there is none.
@@ -143,7 +155,7 @@ func (f *Finder) List(ctx context.Context) ([]*Info, error) {
 	if e := f.fromEnv(); e.path != "" {
 		info, err := f.look(ctx, e)
 		if err != nil {
-			errs = append(errs, err)
+			errs = append(errs, blameEnv(err))
 		} else {
 			all = append(all, info)
 		}
@@ -276,9 +288,9 @@ func (f *Finder) look(ctx context.Context, c candidate) (*Info, error) {
 	}
 	info, ok := f.recall(path, id)
 	if !ok {
-		in := f.in
-		if in.timeout == 0 {
-			in.timeout = answerTimeout
+		in := defaultInspector
+		if f.in != nil {
+			in = *f.in
 		}
 		if info, err = in.inspectFile(ctx, path, id); err != nil {
 			return nil, err

@@ -21,11 +21,14 @@ const answerTimeout = 20 * time.Second
 // Inspect finds out what the executable at path is. It looks at the file first, and starts it only if it is a program for this machine that
 // knows --showconfig; then it asks it for its configuration, its version and its options. Errors are of type *Error, or ctx's.
 func Inspect(ctx context.Context, path string) (*Info, error) {
-	return inspector{timeout: answerTimeout}.inspect(ctx, path)
+	return defaultInspector.inspect(ctx, path)
 }
 
-// An inspector starts kernels to ask them what they are.
-type inspector struct{ timeout time.Duration }
+// An inspector starts kernels to ask them what they are. Timeout bounds each answer, grace the time until what has ended or was killed has
+// let go of its output.
+type inspector struct{ timeout, grace time.Duration }
+
+var defaultInspector = inspector{timeout: answerTimeout, grace: time.Second}
 
 func (in inspector) inspect(ctx context.Context, path string) (*Info, error) {
 	path, err := filepath.Abs(path)

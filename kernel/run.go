@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 )
 
 // errTooMuch says that a program printed more than anybody wants to know.
@@ -46,7 +45,7 @@ func (in inspector) run(ctx context.Context, path, option string) (string, error
 	cmd.Stdout, cmd.Stderr = out, errs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = time.Second // for what has left the session and still holds the pipe
+	cmd.WaitDelay = in.grace // for what has left the session and still holds the pipe
 	err := cmd.Run()
 	if errors.Is(err, exec.ErrWaitDelay) {
 		_ = cmd.Cancel() // it has ended, but something in its session holds the pipe
