@@ -195,9 +195,15 @@ func suggestion(given string, candidates []string) string {
 	return ""
 }
 
+// maxSuggested bounds the bytes of a name that a suggestion is looked for, which takes time by its length.
+const maxSuggested = 100
+
 // nearest returns the candidate that a person who wrote given may have meant, or "".
 func nearest(given string, candidates []string) string {
 	best, bestDistance := "", 3
+	if len(given) > maxSuggested {
+		return ""
+	}
 	for _, c := range candidates {
 		if n := distance(strings.ToLower(given), strings.ToLower(c)); n < bestDistance && n < min(len(given), len(c)) {
 			best, bestDistance = c, n

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2/ext/tryfunc"
@@ -27,14 +28,10 @@ func (l *loader) functions(dir string) map[string]function.Function {
 	return f
 }
 
-// Functions returns the names of the functions that expressions can call.
+// Functions returns the names of the functions that expressions can call, sorted.
 func Functions() []string {
 	l := &loader{funcs: map[string]map[string]function.Function{}}
-	var names []string
-	for name := range l.functions("/") {
-		names = append(names, name)
-	}
-	return names
+	return slices.Sorted(maps.Keys(l.functions("/")))
 }
 
 // pureFunctions depend on their arguments only. The names are Terraform's.

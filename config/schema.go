@@ -209,7 +209,7 @@ var subkernelSchema = &BlockSchema{
 				{Name: "port", Type: "number", Doc: "Ready when something accepts a TCP connection on this port, in the guest."},
 				{Name: "log", Type: "regular expression", Doc: "Ready when a line of the service's output matches (RE2 syntax)."},
 				{Name: "interval", Type: "duration", Default: "\"200ms\"", Doc: "The time between two attempts."},
-				{Name: "timeout", Type: "duration", Default: "\"60s\"", Doc: "The time for all attempts together. The service has failed when it is up."},
+				{Name: "timeout", Type: "duration", Default: "\"60s\"", Doc: "The time for all attempts together. When it has passed, the service has failed."},
 			},
 		},
 	},
