@@ -1,0 +1,315 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
+)
+
+// patience is how long the tests wait for what must happen. It is generous: it is used up only where something is broken.
+const patience = time.Minute
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"sekexe": func() { os.Exit(run(context.Background(), os.Args[1:])) },
+	})
+}
+
+// TestScript runs the scripts of testdata/script: sekexe's behaviour as a user sees it, on real kernels.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			s, err := newSandbox(e.WorkDir)
+			if err != nil {
+				return err
+			}
+			for _, kv := range s.vars() {
+				k, v, _ := strings.Cut(kv, "=")
+				e.Setenv(k, v)
+			}
+			e.Values[sandboxKey{}] = s
+			e.Defer(func() {
+				if err := s.close(); err != nil {
+					t.Errorf("%s: %v", filepath.Base(e.WorkDir), err)
+				}
+			})
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":    scriptExits,
+			"outcomes": scriptOutcomes,
+			"gone":     scriptGone,
+		},
+	})
+}
+
+type sandboxKey struct{}
+
+// scriptExits is "exits STATUS PROGRAM [ARG...]": exec that wants exactly this status.
+func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits STATUS PROGRAM [ARG...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	var ee *exec.ExitError
+	if err != nil && !errors.As(err, &ee) {
+		ts.Fatalf("%v", err)
+	}
+	got := 0
+	if ee != nil {
+		got = ee.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit status %d, want %d (%v)", got, want, err)
+	}
+}
+
+// scriptOutcomes is "outcomes FILE": it prints what the JSON report in the file says of each sub-kernel and step, as lines
+// "NAME[/STEP] OUTCOME STATUS ok|failed".
+func scriptOutcomes(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: outcomes FILE")
+	}
+	r, err := parseReport([]byte(ts.ReadFile(args[0])))
+	ts.Check(err)
+	for _, s := range r.Subkernels {
+		fmt.Fprintln(ts.Stdout(), s.line(s.Name))
+		for _, st := range s.Steps {
+			fmt.Fprintln(ts.Stdout(), st.line(s.Name+"/"+st.Name))
+		}
+	}
+}
+
+// A report is what the tests read of a JSON report, by the fields that docs/report.md promises.
+type report struct {
+	Schema      int
+	OK          bool
+	ExitCode    int    `json:"exit_code"`
+	RunDir      string `json:"run_dir"`
+	Interrupted bool
+	Subkernels  []reportEntry
+}
+
+type reportEntry struct {
+	Name, Outcome string
+	Status        int
+	OK            bool
+	Reason, Hint  string
+	Console       []string
+	KernelVersion string `json:"kernel_version"`
+	Steps         []reportEntry
+}
+
+func parseReport(b []byte) (*report, error) {
+	r := &report{}
+	if err := json.Unmarshal(b, r); err != nil {
+		return nil, fmt.Errorf("report: decode it: %w", err)
+	}
+	if r.Schema != 1 {
+		return nil, fmt.Errorf("report: schema %d, want 1", r.Schema)
+	}
+	return r, nil
+}
+
+func (e reportEntry) line(name string) string {
+	word := "failed"
+	if e.OK {
+		word = "ok"
+	}
+	return fmt.Sprintf("%s %s %d %s", name, e.Outcome, e.Status, word)
+}
+
+// scriptGone is "gone": it waits until no process of the script's runs is left, after something was killed.
+func scriptGone(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: gone")
+	}
+	ts.Check(ts.Value(sandboxKey{}).(*sandbox).waitGone())
+}
+
+// A sandbox is the surroundings of one test: folders of its own for all that sekexe keeps, so that what it leaves can be seen.
+type sandbox struct {
+	dir    string // for all but guest memory
+	memory string
+	kernel string
+}
+
+func newSandbox(dir string) (*sandbox, error) {
+	if _, err := assets.ReadFile("assets/sekexe-init"); err != nil {
+		return nil, errors.New("the guest's init is not there: run make init")
+	}
+	k, err := testKernel()
+	if err != nil {
+		return nil, err
+	}
+	mem, err := os.MkdirTemp("/dev/shm", "sekexe-test-")
+	if err != nil {
+		return nil, err
+	}
+	s := &sandbox{dir: dir, memory: mem, kernel: k}
+	for _, d := range []string{s.home(), s.state(), s.cache()} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func (s *sandbox) home() string  { return filepath.Join(s.dir, ".home") }
+func (s *sandbox) state() string { return filepath.Join(s.dir, ".state") }
+func (s *sandbox) cache() string { return filepath.Join(s.dir, ".cache") }
+
+// vars are the environment variables that make a process live in the sandbox.
+func (s *sandbox) vars() []string {
+	return []string{
+		"HOME=" + s.home(), "XDG_STATE_HOME=" + s.state(), "XDG_CACHE_HOME=" + s.cache(), "SEKEXE_MEMORY_DIR=" + s.memory,
+		"SEKEXE_KERNEL=" + s.kernel, "LANG=C.UTF-8", "TERM=xterm", "GOCACHE=" + goCache(),
+	}
+}
+
+// testKernel is the kernel that the tests boot: $SEKEXE_TEST_KERNEL, else the distribution's.
+func testKernel() (string, error) {
+	if k := os.Getenv("SEKEXE_TEST_KERNEL"); k != "" {
+		return filepath.Abs(k)
+	}
+	k, err := exec.LookPath("linux.uml")
+	if err != nil {
+		return "", fmt.Errorf("no kernel to test with: run make prerequisites, or name one in SEKEXE_TEST_KERNEL: %w", err)
+	}
+	return k, nil
+}
+
+// goCache is the build cache, which is the user's own: building anew for each test would take long.
+var goCache = sync.OnceValue(func() string {
+	b, err := exec.Command("go", "env", "GOCACHE").Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+})
+
+// leftProcesses lists the processes whose command line names the sandbox's memory folder: kernels, and reapers.
+func (s *sandbox) leftProcesses() (map[int]string, error) {
+	found := map[int]string{}
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		b, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
+		if err == nil && strings.Contains(string(b), s.memory+"/") {
+			found[pid] = strings.ReplaceAll(string(b), "\x00", " ")
+		}
+	}
+	return found, nil
+}
+
+// waitGone waits until no process of the sandbox is left.
+func (s *sandbox) waitGone() error {
+	deadline := time.Now().Add(patience)
+	for {
+		left, err := s.leftProcesses()
+		if err != nil || len(left) == 0 {
+			return err
+		}
+		for pid, cmdline := range left {
+			if err := waitEnd(pid, time.Until(deadline)); err != nil {
+				return fmt.Errorf("process %d is left: %w: %s", pid, err, cmdline)
+			}
+		}
+	}
+}
+
+// waitEnd waits until a process has ended.
+func waitEnd(pid int, d time.Duration) error {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return pollIn(fd, d)
+}
+
+// pollIn waits until a descriptor is readable.
+func pollIn(fd int, d time.Duration) error {
+	deadline := time.Now().Add(d)
+	for {
+		left := time.Until(deadline)
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(max(left, 0).Milliseconds()))
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return err
+		case n > 0:
+			return nil
+		case left <= 0:
+			return fmt.Errorf("nothing happened within %v", d)
+		}
+	}
+}
+
+// close says what the sandbox's runs have left behind, and removes it.
+func (s *sandbox) close() error {
+	left, err := s.leftProcesses()
+	errs := []error{err}
+	for pid, cmdline := range left {
+		errs = append(errs, fmt.Errorf("process %d is left: %s", pid, cmdline))
+		_ = unix.Kill(pid, unix.SIGKILL)
+	}
+	base := filepath.Join(s.memory, "sekexe-"+strconv.Itoa(os.Getuid()))
+	errs = append(errs, filepath.WalkDir(s.memory, func(name string, _ fs.DirEntry, err error) error {
+		switch name {
+		case s.memory, base, filepath.Join(base, "gate"), filepath.Join(base, "cpu"):
+			return err
+		}
+		if err == nil {
+			err = fmt.Errorf("file %s is left", name)
+		}
+		return err
+	}))
+	return errors.Join(append(errs, os.RemoveAll(s.memory))...)
+}
+
+// unfinishedRuns lists the run directories that no run has finished.
+func (s *sandbox) unfinishedRuns() ([]string, error) {
+	dirs, err := filepath.Glob(filepath.Join(s.state(), "sekexe/runs/*-*-*"))
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, d := range dirs {
+		done, err := filepath.Glob(filepath.Join(d, "finished.*"))
+		if err != nil {
+			return nil, err
+		}
+		if len(done) == 0 {
+			found = append(found, d)
+		}
+	}
+	return found, nil
+}
