@@ -26,8 +26,8 @@ type scratch struct {
 	lock *os.File
 }
 
-// memoryCandidates are the folders that may hold guest memory, in the order of preference.
-func memoryCandidates() []string {
+// MemoryCandidates are the folders that may hold guest memory, in the order of preference: the first that serves is taken.
+func MemoryCandidates() []string {
 	if d := os.Getenv(EnvMemoryDir); d != "" {
 		return []string{d}
 	}
@@ -42,7 +42,7 @@ func memoryCandidates() []string {
 // runs that were killed.
 func openScratch(id string, need int64) (*scratch, error) {
 	var errs []error
-	for _, c := range memoryCandidates() {
+	for _, c := range MemoryCandidates() {
 		if err := checkMemoryDir(c, need); err != nil {
 			errs = append(errs, err)
 			continue
