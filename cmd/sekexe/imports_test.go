@@ -22,6 +22,8 @@ var allowed = map[string][]string{
 	"guest/wire":                 {},
 	"network":                    {"orchestrator"},
 	"kernel":                     {},
+	"kernel/config":              {},
+	"kernel/build":               {"kernel", "kernel/config"},
 }
 
 func TestImports(t *testing.T) {

@@ -86,7 +86,7 @@ func newRootCommand() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.SetVersionTemplate("sekexe {{.Version}}\n")
-	root.AddCommand(newRunCommand(), newUpCommand(), newValidateCommand(), newConfigCommand(), newPlanCommand(), newFmtCommand(), newInitCommand(), newDoctorCommand())
+	root.AddCommand(newRunCommand(), newUpCommand(), newValidateCommand(), newConfigCommand(), newPlanCommand(), newFmtCommand(), newInitCommand(), newKernelCommand(), newDoctorCommand())
 	return root
 }
 
