@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -10,8 +11,8 @@ import (
 	"github.com/charmbracelet/x/ansi"
 )
 
-// NewTTY is NewPlain for a stderr that is a terminal: below the lines it keeps a status of at most two lines, which it draws at most ten
-// times a second, and only while something runs. Of what happens it says what went wrong in lines, and leaves the rest to the status.
+// NewTTY is NewPlain for a stderr that is a terminal: below the lines it keeps a status of at most two lines, which it draws when it
+// changes, at most ten times a second, and only while something runs. Of what happens it says what went wrong in lines, and leaves the rest to the status.
 func NewTTY(stdout, stderr io.Writer, names []string, o RenderOptions) Renderer {
 	o.StderrTerminal = true
 	t := &tty{plain: newPlain(stdout, stderr, names, o, troubleText), jobs: make([]ttyJob, len(names)), started: time.Now()}
@@ -52,10 +53,11 @@ const (
 	ttyReady   = "ready"
 	ttyDone    = "done"
 	ttyFailed  = "failed"
+	ttySkipped = "skipped" // or cancelled
 )
 
 var ttyStates = []struct{ state, word string }{
-	{"", "waiting"}, {ttyBooting, "booting"}, {ttyRunning, "running"}, {ttyReady, "ready"}, {ttyDone, "done"}, {ttyFailed, "failed"},
+	{"", "waiting"}, {ttyBooting, "booting"}, {ttyRunning, "running"}, {ttyReady, "ready"}, {ttyDone, "done"}, {ttyFailed, "failed"}, {ttySkipped, "skipped"},
 }
 
 // Event is part of Observer.
@@ -97,7 +99,11 @@ func (t *tty) track(e Event) {
 			t.active--
 		}
 		job.state = ttyDone
-		if !e.Report.OK {
+		switch {
+		case e.Report.OK:
+		case e.Report.Outcome == Skipped || e.Report.Outcome == Cancelled:
+			job.state = ttySkipped
+		default:
 			job.state = ttyFailed
 		}
 		if t.active == 0 {
@@ -139,12 +145,16 @@ func (t *tty) untick() {
 func (t *tty) redraw(stop chan struct{}, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.stop == stop {
-		// One write, so that nothing flickers.
-		erase := t.erase()
-		t.drawn = t.status(now, t.width())
-		t.stderr.write([]byte(erase + strings.Join(t.drawn, "\n")))
+	if t.stop != stop {
+		return
 	}
+	status := t.status(now, t.width())
+	if slices.Equal(status, t.drawn) {
+		return
+	}
+	// One write, so that nothing flickers.
+	t.stderr.write([]byte(t.erase() + strings.Join(status, "\n")))
+	t.drawn = status
 }
 
 // Close is part of Renderer.

@@ -232,7 +232,7 @@ func (r *run) finish(i int, result SubkernelReport) {
 		r.unfinishedWork--
 	}
 	if !result.OK && r.options.AbortOnFailure {
-		r.endEarly(&ending{why: aborted, job: i, name: result.Name})
+		r.endEarly(&ending{why: aborted, name: result.Name})
 	}
 }
 

@@ -11,8 +11,7 @@ import (
 type ending struct {
 	why   endingWhy
 	after time.Duration // timeUp: the run's timeout
-	job   int           // aborted: the first failure
-	name  string        // aborted: its name
+	name  string        // aborted: the first failure
 	cause error         // killed: what ended the context
 }
 
