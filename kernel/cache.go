@@ -25,9 +25,9 @@ const (
 // maxRemembered is how many files either folder holds at most. The oldest go first.
 const maxRemembered = 64
 
-// A record is the first line of a file in inspectedDir, in JSON. The text of the configuration follows.
+// A record is the first line of a file in inspectedDir, in JSON. The symbols of the configuration that are wanted follow.
 type record struct {
-	Format   int      `json:"format"`
+	Format   uint32   `json:"format"`
 	Path     string   `json:"path"`
 	Identity identity `json:"identity"`
 	Version  string   `json:"version"`
@@ -37,8 +37,11 @@ type record struct {
 	Sum    uint32 `json:"sum"`
 }
 
-// recordFormat changes when what inspection finds out changes.
-const recordFormat = 1
+// recordFormat is another whenever inspection looks for something else.
+var recordFormat = crc32.ChecksumIEEE([]byte("1 " + strings.Join(wanted, " ")))
+
+// maxRecord bounds a file of inspectedDir, in bytes.
+const maxRecord = 64 << 10
 
 var errRecord = errors.New("is no record of a kernel")
 
@@ -46,12 +49,12 @@ var errRecord = errors.New("is no record of a kernel")
 func encodeRecord(i *Info) ([]byte, error) {
 	line, err := json.Marshal(record{
 		Format: recordFormat, Path: i.Path, Identity: i.id, Version: i.Version, Seccomp: i.Seccomp,
-		Length: len(i.Config.text), Sum: crc32.ChecksumIEEE([]byte(i.Config.text)),
+		Length: len(i.config.text), Sum: crc32.ChecksumIEEE([]byte(i.config.text)),
 	})
 	if err != nil {
 		return nil, err
 	}
-	return append(append(line, '\n'), i.Config.text...), nil
+	return append(append(line, '\n'), i.config.text...), nil
 }
 
 // decodeRecord reads it. What is not a whole record is an error.
@@ -93,7 +96,7 @@ func (f *Finder) recall(path string, id identity) (*Info, bool) {
 	if f.CacheDir == "" {
 		return nil, false
 	}
-	b, err := readBounded(f.recordPath(path), maxConfig+4<<10)
+	b, err := readBounded(f.recordPath(path), maxRecord)
 	if err != nil {
 		return nil, false
 	}
@@ -110,7 +113,7 @@ func (f *Finder) remember(i *Info) {
 		return
 	}
 	b, err := encodeRecord(i)
-	if err != nil {
+	if err != nil || len(b) > maxRecord {
 		return
 	}
 	store(f.recordPath(i.Path), b)

@@ -14,7 +14,7 @@ const maxConfig = 2 << 20
 // A Config is the configuration of a kernel: what its .config file said. The zero Config is empty.
 type Config struct {
 	// text is the lines CONFIG_NAME=VALUE, each with a line break, in the order of the names: it can be written to a file, read and searched
-	// as it is. To make a map of two thousand symbols would take longer than all the rest of finding a kernel.
+	// as it is.
 	text string
 }
 
@@ -101,22 +101,31 @@ func validValue(v string) bool {
 // Value returns the value of a symbol, named with or without CONFIG_: y, m, a number, or a string without its quotes. ok is false for
 // one that is not set.
 func (c Config) Value(symbol string) (value string, ok bool) {
-	symbol = "CONFIG_" + strings.TrimPrefix(symbol, "CONFIG_")
+	n := c.find("CONFIG_" + strings.TrimPrefix(symbol, "CONFIG_"))
+	if n < 0 {
+		return "", false
+	}
+	line, _, _ := strings.Cut(c.text[n:], "\n")
+	_, value, _ = strings.Cut(line, "=")
+	return unquote(value), true
+}
+
+// find returns where the line of a symbol, named with CONFIG_, begins; -1: nowhere.
+func (c Config) find(symbol string) int {
 	// A binary search, where lo and hi are always beginnings of lines.
 	for lo, hi := 0, len(c.text); lo < hi; {
 		start := lo + 1 + strings.LastIndexByte(c.text[lo:(lo+hi)/2], '\n')
 		line, _, _ := strings.Cut(c.text[start:hi], "\n")
-		name, value, _ := strings.Cut(line, "=")
-		switch strings.Compare(symbol, name) {
+		switch strings.Compare(symbol, symbolOf(line)) {
 		case 0:
-			return unquote(value), true
+			return start
 		case -1:
 			hi = start
 		default:
 			lo = min(start+len(line)+1, hi)
 		}
 	}
-	return "", false
+	return -1
 }
 
 // unquote takes Kconfig's quotes off: only " and \ are escaped in them.
@@ -136,6 +145,18 @@ func (c Config) State(symbol string) State {
 		return Module
 	}
 	return Absent
+}
+
+// only returns the part of a configuration that symbols, named with CONFIG_, are in.
+func (c Config) only(symbols []string) Config {
+	var lines []string
+	for _, s := range symbols {
+		if n := c.find(s); n >= 0 {
+			end := n + strings.IndexByte(c.text[n:], '\n') + 1
+			lines = append(lines, c.text[n:end])
+		}
+	}
+	return Config{strings.Join(sortLines(lines), "")}
 }
 
 // All yields the symbols that are set, with CONFIG_, and their values as the file has them, in the order of the names.

@@ -105,6 +105,9 @@ func FuzzParseConfig(f *testing.F) {
 				t.Errorf("Value(%q) is one, and All has none", symbol)
 			}
 		}
+		if got, want := c.only([]string{"CONFIG_" + symbol, "CONFIG_" + symbol}).text, ""; got != want && !strings.HasPrefix(c.text[c.find("CONFIG_"+symbol):], got) {
+			t.Errorf("only(%q) = %q", symbol, got)
+		}
 		again, err := ParseConfig(c.text)
 		if err != nil || again != c {
 			t.Errorf("ParseConfig(%q) = %q, %v", c.text, again.text, err)

@@ -81,6 +81,17 @@ var featureSpecs = []featureSpec{
 	{"bpf", []part{{"BPF_SYSCALL", ""}}, "BPF programs", false},
 }
 
+// wanted are the symbols that the package looks at, with CONFIG_.
+var wanted = func() []string {
+	s := []string{"CONFIG_UML", "CONFIG_SMP", "CONFIG_MODULES"}
+	for _, f := range featureSpecs {
+		for _, p := range f.parts {
+			s = append(s, "CONFIG_"+p.symbol)
+		}
+	}
+	return s
+}()
+
 // Features returns what users ask of a kernel, and whether this one has it, always in the same order.
 func Features(i *Info) []Feature {
 	list := readModuleList(i.Modules)
@@ -123,7 +134,7 @@ func FeatureOf(i *Info, name string) (Feature, bool) {
 func (s featureSpec) of(i *Info, list moduleList) Feature {
 	f := Feature{Name: s.name, State: Builtin, Usable: true, For: s.what}
 	for _, p := range s.parts {
-		state := i.Config.State(p.symbol)
+		state := i.config.State(p.symbol)
 		f.Symbols = append(f.Symbols, "CONFIG_"+p.symbol)
 		f.State = min(f.State, state)
 		f.Usable = f.Usable && (state == Builtin || state == Module && p.module != "" && list.has(p.module))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -89,12 +90,16 @@ func (f *Finder) choose(ctx context.Context, c Choice) (*Info, error) {
 		return info, blameEnv(err)
 	}
 	built, err := f.lookAll(ctx, f.built())
-	if len(built) > 0 || err != nil {
-		return first(built, err)
+	if len(built) > 0 {
+		return built[0], nil // what is wrong with others is no matter then
 	}
-	found, err := f.lookAll(ctx, f.onPath())
-	if len(found) > 0 || err != nil {
-		return first(found, err)
+	if err != nil {
+		return nil, err
+	}
+	for c := range f.onPath() {
+		if info, err := f.look(ctx, c); err == nil || !isOther(err) {
+			return info, err
+		}
 	}
 	return nil, &Error{Problem: ErrNone, Detail: "none is named, and neither linux.uml nor linux is on PATH", hint: HowToGet}
 }
@@ -108,14 +113,6 @@ func blameEnv(err error) error {
 	blamed := *e
 	blamed.hint = "$" + EnvKernel + " names it; " + e.hint
 	return &blamed
-}
-
-// first returns the best of those found; what is wrong with others counts only if there is none.
-func first(found []*Info, err error) (*Info, error) {
-	if len(found) > 0 {
-		return found[0], nil
-	}
-	return nil, err
 }
 
 // chooseVersion returns the newest kernel that fits a version.
@@ -160,7 +157,7 @@ func (f *Finder) List(ctx context.Context) ([]*Info, error) {
 			all = append(all, info)
 		}
 	}
-	for _, c := range [][]candidate{f.built(), f.onPath()} {
+	for _, c := range [][]candidate{f.built(), slices.Collect(f.onPath())} {
 		found, err := f.lookAll(ctx, c)
 		all = append(all, found...)
 		if err != nil {
@@ -219,17 +216,18 @@ func (f *Finder) built() []candidate {
 	return c
 }
 
-// onPath are the kernels on PATH.
-func (f *Finder) onPath() []candidate {
-	var c []candidate
-	for _, name := range pathNames {
-		for _, dir := range f.pathDirs() {
-			if p := filepath.Join(dir, name); executable(p) {
-				c = append(c, candidate{p, OriginPath})
+// onPath are the kernels on PATH, looked for one by one.
+func (f *Finder) onPath() iter.Seq[candidate] {
+	return func(yield func(candidate) bool) {
+		dirs := f.pathDirs()
+		for _, name := range pathNames {
+			for _, dir := range dirs {
+				if p := filepath.Join(dir, name); executable(p) && !yield(candidate{p, OriginPath}) {
+					return
+				}
 			}
 		}
 	}
-	return c
 }
 
 // pathDirs are the folders of PATH. Relative ones are left out, as os/exec does: what lies in the current folder is not to be started for

@@ -151,20 +151,31 @@ func checkOption(path string, f *os.File) error {
 	}
 }
 
+// config asks a kernel for its configuration.
+func (in inspector) config(ctx context.Context, path string) (Config, error) {
+	out, err := in.run(ctx, path, "--showconfig")
+	if err != nil {
+		return Config{}, err
+	}
+	c, err := ParseConfig(out)
+	if err != nil {
+		return Config{}, problem(path, ErrNotUML, "--showconfig printed no configuration but "+quote(out), umlHint)
+	}
+	if c.State("UML") != Builtin {
+		return Config{}, problem(path, ErrNotUML, "its configuration has no CONFIG_UML=y", umlHint)
+	}
+	return c, nil
+}
+
 // ask starts a kernel to ask it what it is.
 func (in inspector) ask(ctx context.Context, path string) (answers, error) {
-	out, err := in.run(ctx, path, "--showconfig")
+	c, err := in.config(ctx, path)
 	if err != nil {
 		return answers{}, err
 	}
-	var a answers
-	if a.config, err = ParseConfig(out); err != nil {
-		return answers{}, problem(path, ErrNotUML, "--showconfig printed no configuration but "+quote(out), umlHint)
-	}
-	if a.config.State("UML") != Builtin {
-		return answers{}, problem(path, ErrNotUML, "its configuration has no CONFIG_UML=y", umlHint)
-	}
-	if out, err = in.run(ctx, path, "--version"); err != nil {
+	a := answers{config: c.only(wanted)}
+	out, err := in.run(ctx, path, "--version")
+	if err != nil {
 		return answers{}, err
 	}
 	a.version = strings.TrimSpace(out)

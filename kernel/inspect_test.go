@@ -28,21 +28,32 @@ func TestInspectRealKernel(t *testing.T) {
 	if got, want := i.Seccomp, CompareVersions(i.Version, "6.16") >= 0; got != want {
 		t.Errorf("Seccomp of %s = %v; want %v: it came with 6.16", i.Version, got, want)
 	}
-	if got, want := i.SMP, i.Config.State("SMP") == Builtin; got != want {
+	c, err := i.Config(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := i.SMP, c.State("SMP") == Builtin; got != want {
 		t.Errorf("SMP = %v; want %v", got, want)
 	}
 	if m := Missing(i); len(m) > 0 {
 		t.Errorf("Missing = %v; want nothing", m)
 	}
 	n := 0
-	for name, value := range i.Config.All() {
+	for name, value := range c.All() {
 		n++
-		if got, ok := i.Config.Value(name); !ok || got != unquote(value) {
+		if got, ok := c.Value(name); !ok || got != unquote(value) {
 			t.Fatalf("Value(%q) = %q, %v; want %q", name, got, ok, value)
 		}
 	}
 	if n < 500 {
 		t.Errorf("the configuration has %d symbols; want many", n)
+	}
+	for _, s := range wanted {
+		got, okGot := i.config.Value(s)
+		want, ok := c.Value(s)
+		if got != want || okGot != ok {
+			t.Errorf("%s is remembered as %q, %v; want %q, %v", s, got, okGot, want, ok)
+		}
 	}
 }
 
@@ -56,14 +67,14 @@ func damaged(t *testing.T, b []byte, mode os.FileMode) string {
 	return p
 }
 
-// header is the beginning of the test's executable with bytes changed.
-func header(t *testing.T, changes map[int]byte) []byte {
+// changed is a kernel's file with some bytes changed.
+func changed(t *testing.T, changes map[int]byte) []byte {
 	t.Helper()
-	self, err := os.Executable()
+	binary, err := fakeBinary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := os.ReadFile(self)
+	b, err := os.ReadFile(binary)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,15 +101,15 @@ func TestInspectRefusesFiles(t *testing.T) {
 		{"below a file", "/etc/passwd/linux", ErrNotFound, "does not exist"},
 		{"a folder", dir, ErrNotFile, "is no regular file"},
 		{"a fifo", fifo, ErrNotFile, "is no regular file"},
-		{"not executable", damaged(t, header(t, nil), 0o644), ErrNotExecutable, "permission denied"},
+		{"not executable", damaged(t, changed(t, nil), 0o644), ErrNotExecutable, "permission denied"},
 		{"empty", damaged(t, nil, 0o755), ErrNotELF, "is no ELF"},
 		{"text", damaged(t, []byte("hello, world\n"), 0o755), ErrNotELF, "is no ELF"},
 		{"a script", damaged(t, []byte("#!/bin/sh\nexec linux.uml \"$@\"\n"), 0o755), ErrScript, "is a script"},
 		{"a short script", damaged(t, []byte("#!"), 0o755), ErrScript, "is a script"},
-		{"cut off", damaged(t, header(t, nil)[:40], 0o755), ErrNotELF, "damaged"},
-		{"for ARM", damaged(t, header(t, map[int]byte{machine: byte(elf.EM_AARCH64)}), 0o755), ErrWrongArch, "EM_AARCH64"},
-		{"an object file", damaged(t, header(t, map[int]byte{kind: byte(elf.ET_REL)}), 0o755), ErrNotELF, "ET_REL"},
-		{"for 32 bits", damaged(t, header(t, map[int]byte{class: byte(elf.ELFCLASS32)}), 0o755), nil, ""},
+		{"cut off", damaged(t, changed(t, nil)[:40], 0o755), ErrNotELF, "damaged"},
+		{"for ARM", damaged(t, changed(t, map[int]byte{machine: byte(elf.EM_AARCH64)}), 0o755), ErrWrongArch, "EM_AARCH64"},
+		{"an object file", damaged(t, changed(t, map[int]byte{kind: byte(elf.ET_REL)}), 0o755), ErrNotELF, "ET_REL"},
+		{"for 32 bits", damaged(t, changed(t, map[int]byte{class: byte(elf.ELFCLASS32)}), 0o755), nil, ""},
 		{"another program", "/bin/true", ErrNotUML, "knows no option --showconfig"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -165,7 +176,11 @@ func TestInspectFake(t *testing.T) {
 	if i.Version != "7.2.0-rc1+deb13" || !i.Seccomp || i.SMP || i.ModulesEnabled {
 		t.Errorf("Inspect = %+v", i)
 	}
-	if v, _ := i.Config.Value("CONFIG_LOCALVERSION"); v != `-test "quoted"` {
+	c, err := i.Config(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, _ := c.Value("CONFIG_LOCALVERSION"); v != `-test "quoted"` {
 		t.Errorf("CONFIG_LOCALVERSION = %q", v)
 	}
 }

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"context"
 	"os"
 	"time"
 )
@@ -32,23 +33,28 @@ type Info struct {
 	ModulesEnabled bool
 	// Modules is the folder with its modules, which has a modules.dep in it; empty if there is none, or it can't load them.
 	Modules string
-	// Config is the configuration it was built with.
-	Config Config
 	// Size is that of the executable, in bytes.
 	Size int64
 	// Modified is when the executable was last changed.
 	Modified time.Time
 
 	id identity
+	// config is the part of its configuration that this package looks at: the symbols in wanted.
+	config Config
 }
 
-// fromAnswers makes an Info of what a kernel said of itself.
+// fromAnswers makes an Info of what a kernel said of itself. Of the configuration it is enough to have the symbols in wanted.
 func fromAnswers(path string, id identity, a answers) *Info {
 	on := func(symbol string) bool { return a.config.State(symbol) == Builtin }
 	return &Info{
 		Path: path, Version: a.version, SMP: on("SMP"), Seccomp: a.seccomp, ModulesEnabled: on("MODULES"),
-		Config: a.config, Size: id.Size, Modified: time.Unix(0, id.Mtime), id: id,
+		Size: id.Size, Modified: time.Unix(0, id.Mtime), id: id, config: a.config,
 	}
+}
+
+// Config asks the kernel for its whole configuration, which takes it some 50 ms. Errors are as Inspect's.
+func (i *Info) Config(ctx context.Context) (Config, error) {
+	return defaultInspector.config(ctx, i.Path)
 }
 
 // answers are what a kernel says of itself.

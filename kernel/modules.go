@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"bytes"
+	"iter"
 	"os"
 	"path/filepath"
 )
@@ -18,7 +19,7 @@ func withModules(info *Info, named string) (*Info, error) {
 	if !i.ModulesEnabled {
 		return &i, nil
 	}
-	for _, dir := range modulesCandidates(&i) {
+	for dir := range modulesCandidates(&i) {
 		if hasModules(dir) {
 			i.Modules = dir
 			break
@@ -46,12 +47,15 @@ func namedModules(i *Info, named string) (*Info, error) {
 }
 
 // modulesCandidates are the folders where a kernel's modules may lie: the system's, and beside the executable, also where that is a link.
-func modulesCandidates(i *Info) []string {
-	c := []string{filepath.Join(SystemModules, i.Version), filepath.Join(filepath.Dir(i.Path), "modules", i.Version)}
-	if real, err := filepath.EvalSymlinks(i.Path); err == nil && real != i.Path {
-		c = append(c, filepath.Join(filepath.Dir(real), "modules", i.Version))
+func modulesCandidates(i *Info) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if !yield(filepath.Join(SystemModules, i.Version)) || !yield(filepath.Join(filepath.Dir(i.Path), "modules", i.Version)) {
+			return
+		}
+		if real, err := filepath.EvalSymlinks(i.Path); err == nil && real != i.Path {
+			yield(filepath.Join(filepath.Dir(real), "modules", i.Version))
+		}
 	}
-	return c
 }
 
 // hasModules says whether dir is the folder of a kernel's modules: depmod was there.
