@@ -78,7 +78,7 @@ func newScratch(base, id string) (*scratch, error) {
 	if strings.ContainsAny(base, " \t\n\"',") {
 		return nil, fmt.Errorf("%s: has characters that a kernel's command line can't hold", base)
 	}
-	if err := privateDir(base); err != nil {
+	if err := PrivateDir(base); err != nil {
 		return nil, err
 	}
 	// Shared while a folder is made and not yet locked, exclusive while dead ones are removed.
@@ -106,9 +106,9 @@ func newScratch(base, id string) (*scratch, error) {
 	return s, nil
 }
 
-// privateDir makes a folder that only this user can enter. One of that name may be there already, but it must be this user's: the parent
+// PrivateDir makes a folder that only this user can enter. One of that name may be there already, but it must be this user's: the parent
 // is open to all.
-func privateDir(dir string) error {
+func PrivateDir(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}

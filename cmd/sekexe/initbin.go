@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+
+	"github.com/sekexe/sekexe/uml"
 )
 
 // assets holds the guest's init, where the build has put it.
@@ -18,7 +21,8 @@ var assets embed.FS
 var errNoInit = errors.New("guest init: find it: this sekexe was built without it: build it by make build")
 
 // layDownInit returns the path of the guest's init as a file, which it makes in the cache folder if it isn't there. It is named by its
-// hash, so that different builds don't meet. Where the cache can't be written or can't be named to a kernel, it is laid into fallback.
+// hash, so that different builds don't meet. Where the cache can't be written or can't be named to a kernel, it is laid into fallback, or into
+// a folder for temporary files: a kernel covers /dev, where fallback may be, before it starts its init.
 func layDownInit(cache, fallback string) (string, error) {
 	sum, err := assets.ReadFile("assets/sekexe-init.sha256")
 	if err != nil {
@@ -26,9 +30,16 @@ func layDownInit(cache, fallback string) (string, error) {
 	}
 	name := "sekexe-init-" + strings.TrimSpace(string(sum))[:16]
 	var errs []error
-	for _, dir := range []string{cache, fallback} {
-		if dir == "" || strings.ContainsAny(dir, " \t\n\"',") {
+	own := "sekexe-" + strconv.Itoa(os.Getuid())
+	for n, dir := range []string{cache, fallback, filepath.Join("/var/tmp", own), filepath.Join("/tmp", own)} {
+		if dir == "" || strings.ContainsAny(dir, " \t\n\"',") || strings.HasPrefix(dir, "/dev/") {
 			continue // a kernel's command line has no quotes for it
+		}
+		if n > 0 { // in a folder that is open to all
+			if err := uml.PrivateDir(dir); err != nil {
+				errs = append(errs, err)
+				continue
+			}
 		}
 		file := filepath.Join(dir, name)
 		if st, err := os.Stat(file); err == nil && st.Mode()&0o111 != 0 {
