@@ -1,5 +1,7 @@
 package wire
 
+import "encoding/json"
+
 // An ID names a command for as long as the sub-kernel runs. The host chooses it.
 type ID uint32
 
@@ -49,10 +51,10 @@ type Tmpfs struct {
 // Exec is a command to start.
 type Exec struct {
 	ID   ID
-	Argv []string
-	Env  []string // K=V
-	Dir  string   // empty: the user's home, or /
-	User string   // NAME, UID, or either with :GROUP; empty is root
+	Argv Strings
+	Env  Strings // K=V
+	Dir  string  // empty: the user's home, or /
+	User string  // NAME, UID, or either with :GROUP; empty is root
 	// Umask is the command's.
 	Umask uint32
 	// Input says that Input frames and an InputEOF will follow; without, the command's input is empty.
@@ -96,4 +98,29 @@ type Probe struct {
 type Probed struct {
 	ID ID
 	OK bool
+}
+
+// Strings are strings of any bytes but NUL, such as arguments are. JSON's own hold nothing but UTF-8.
+type Strings []string
+
+// MarshalJSON writes an array of base64.
+func (s Strings) MarshalJSON() ([]byte, error) {
+	list := make([][]byte, len(s))
+	for i := range s {
+		list[i] = []byte(s[i])
+	}
+	return json.Marshal(list)
+}
+
+// UnmarshalJSON reads it.
+func (s *Strings) UnmarshalJSON(b []byte) error {
+	var list [][]byte
+	if err := json.Unmarshal(b, &list); err != nil {
+		return err
+	}
+	*s = make(Strings, len(list))
+	for i := range list {
+		(*s)[i] = string(list[i])
+	}
+	return nil
 }
