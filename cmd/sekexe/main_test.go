@@ -181,7 +181,7 @@ func (s *sandbox) cache() string { return filepath.Join(s.dir, ".cache") }
 func (s *sandbox) vars() []string {
 	return []string{
 		"HOME=" + s.home(), "XDG_STATE_HOME=" + s.state(), "XDG_CACHE_HOME=" + s.cache(), "SEKEXE_MEMORY_DIR=" + s.memory,
-		"SEKEXE_KERNEL=" + s.kernel, "LANG=C.UTF-8", "TERM=xterm", "GOCACHE=" + goCache(),
+		"SEKEXE_KERNEL=" + s.kernel, "KERNEL=" + s.kernel, "LANG=C.UTF-8", "TERM=xterm", "GOCACHE=" + goCache(),
 	}
 }
 
