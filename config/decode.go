@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -213,7 +212,7 @@ func quoted(words []string) string {
 }
 
 // sizes are the texts that are sizes; units reads them.
-var sizes = regexp.MustCompile(`^(?i)[0-9]{1,15}(\.[0-9]{1,9})? ?([kmgt](i?b)?|b)$`)
+var sizes = newPattern(`^(?i)[0-9]{1,15}(\.[0-9]{1,9})? ?([kmgt](i?b)?|b)$`)
 
 // maxSize bounds sizes: 1 PiB.
 const maxSize = 1 << 50
@@ -245,7 +244,7 @@ func (d *decoder) size(name string, def int64) int64 {
 	return n
 }
 
-var digits = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?$`)
+var digits = newPattern(`^[0-9]+(\.[0-9]+)?$`)
 
 // duration returns a duration of at least low.
 func (d *decoder) duration(name string, def, low time.Duration) time.Duration {

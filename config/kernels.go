@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -59,7 +58,7 @@ func (l *loader) kernelValue(name string, at hcl.Range) cty.Value {
 }
 
 // kernelVersions are the texts that begin a kernel's version.
-var kernelVersions = regexp.MustCompile(`^[0-9]+(\.[0-9]+){0,3}[0-9A-Za-z.+_~-]*$`)
+var kernelVersions = newPattern(`^[0-9]+(\.[0-9]+){0,3}[0-9A-Za-z.+_~-]*$`)
 
 func (l *loader) evaluateKernel(k *kernelBlock) {
 	c := l.content(k.block)

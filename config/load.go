@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"regexp"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -104,7 +103,7 @@ func (l *loader) load() *Project {
 }
 
 // projectNames are the names that a project may have: fit for reports and for the name of a folder.
-var projectNames = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_. -]{0,63}$`)
+var projectNames = newPattern(`^[A-Za-z0-9][A-Za-z0-9_. -]{0,63}$`)
 
 // projectName evaluates the project attribute, which may use functions only.
 func (l *loader) projectName(top content) string {

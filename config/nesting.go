@@ -3,7 +3,6 @@ package config
 import (
 	"bytes"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -115,7 +114,7 @@ func rangeAt(name string, src []byte, offset int) hcl.Range {
 }
 
 // exponents with four digits and more are of numbers that take up to a gigabyte to write out.
-var hugeExponent = regexp.MustCompile(`^[0-9.]*[eE][+-]?[0-9]{4,}`)
+var hugeExponent = newPattern(`^[0-9.]*[eE][+-]?[0-9]{4,}`)
 
 func hugeNumber(text []byte) bool { return hugeExponent.Match(text) }
 

@@ -59,7 +59,7 @@ func readable(path string) error {
 }
 
 // stepNames are the names that steps may have: printable, and no path.
-var stepNames = regexp.MustCompile(`^[^\pC/]{1,100}$`)
+var stepNames = newPattern(`^[^\pC/]{1,100}$`)
 
 // buildSteps fills in the steps. It reports whether the command attribute is good, or not there.
 func (l *loader) buildSteps(in *instance, s *Subkernel, c content, d *decoder) bool {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"regexp"
 	"strings"
 	"time"
 
@@ -151,7 +150,7 @@ func (d *decoder) cpus() int {
 }
 
 // hostnames are the labels of RFC 1123.
-var hostnames = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
+var hostnames = newPattern(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
 
 func (d *decoder) hostname() string {
 	v := d.get("hostname")
@@ -185,7 +184,7 @@ func hostLabel(name string) string {
 }
 
 // users are NAME, UID, or either with :GROUP, as useradd takes names.
-var users = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_.-]{0,31}|[0-9]{1,10})(:([A-Za-z_][A-Za-z0-9_.-]{0,31}|[0-9]{1,10}))?$`)
+var users = newPattern(`^([A-Za-z_][A-Za-z0-9_.-]{0,31}|[0-9]{1,10})(:([A-Za-z_][A-Za-z0-9_.-]{0,31}|[0-9]{1,10}))?$`)
 
 func (d *decoder) user(name string) string {
 	v := d.get(name)
@@ -240,7 +239,7 @@ func (d *decoder) tmpfsSize() int64 {
 }
 
 // octal are the texts that are permissions.
-var octal = regexp.MustCompile(`^0?[0-7]{3,4}$`)
+var octal = newPattern(`^0?[0-7]{3,4}$`)
 
 // permissions returns permission bits that are written in octal.
 func (d *decoder) permissions(name string, def uint32) uint32 {
