@@ -52,7 +52,7 @@ func (e *Error) Unwrap() error { return e.Problem }
 func (e *Error) Hint() string { return e.hint }
 
 // HowToGet says how a user gets a kernel.
-const HowToGet = "install one (apt install user-mode-linux), or name the path of one: --kernel PATH, path in a kernel block, or " + EnvKernel + "=PATH"
+const HowToGet = "install one (apt install user-mode-linux), build one (sekexe kernel build --help), or name the path of one: --kernel PATH, path in a kernel block, or " + EnvKernel + "=PATH"
 
 func problem(path string, what error, detail, hint string) *Error {
 	return &Error{Path: path, Problem: what, Detail: detail, hint: hint}
