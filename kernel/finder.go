@@ -141,7 +141,7 @@ func (f *Finder) chooseVersion(ctx context.Context, version string) (*Info, erro
 	if err != nil {
 		detail += "; " + strings.ReplaceAll(err.Error(), "\n", "; ")
 	}
-	return nil, &Error{Problem: ErrNone, Detail: detail, hint: "build it (sekexe kernel build --version "+version+" takes a whole version), name the path of such a kernel, or leave the version out"}
+	return nil, &Error{Problem: ErrNone, Detail: detail, hint: "build it (sekexe kernel build --version " + version + " takes a whole version), name the path of such a kernel, or leave the version out"}
 }
 
 // List returns the kernels that can be found without a name, each once: the one that Resolve takes for an empty choice comes first. The
