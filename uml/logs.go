@@ -43,7 +43,22 @@ func openLogs(root, id string, notice func(string)) *logs {
 func (l *logs) kernel(p []byte) { l.write("kernel.log", p) }
 
 func (l *logs) step(i int, name string, stream orchestrator.Stream, p []byte) {
-	l.write(fmt.Sprintf("%d-%s.%s", i+1, fileName(name), stream), p)
+	l.write(stepFile(i, name, stream), p)
+}
+
+func stepFile(i int, name string, stream orchestrator.Stream) string {
+	return fmt.Sprintf("%d-%s.%s", i+1, fileName(name), stream)
+}
+
+// path returns the path of the log of a step; empty if it has printed nothing.
+func (l *logs) path(i int, name string, stream orchestrator.Stream) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f := stepFile(i, name, stream)
+	if l.files[f] == nil {
+		return ""
+	}
+	return filepath.Join(l.dir, f)
 }
 
 // fileName makes a step's name fit for a file.

@@ -282,12 +282,19 @@ func (s *session) learn() {
 	}
 }
 
-// fillSteps gives a result to the steps that did not run.
+// fillSteps gives a result to the steps that did not run, and to all the names of their logs.
 func (s *session) fillSteps() {
 	for i := len(s.res.Steps); i < len(s.job.Steps); i++ {
 		s.res.Steps = append(s.res.Steps, orchestrator.StepResult{
 			Name: s.job.Steps[i].Name, Outcome: orchestrator.Skipped, Status: orchestrator.StatusFailed,
 		})
+	}
+	if s.logs == nil {
+		return
+	}
+	for i := range s.res.Steps {
+		r := &s.res.Steps[i]
+		r.Stdout, r.Stderr = s.logs.path(i, r.Name, orchestrator.Stdout), s.logs.path(i, r.Name, orchestrator.Stderr)
 	}
 }
 

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime/debug"
+	"syscall"
 
 	"github.com/spf13/cobra"
 )
@@ -41,6 +43,8 @@ func status(n int) error {
 
 // run is all of sekexe. It returns the exit status.
 func run(ctx context.Context, args []string) int {
+	// A Go program dies of writing to a stdout that nobody reads, unless it has asked for the signal. A run must end in an orderly way.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	cmd := newRootCommand()
 	cmd.SetArgs(args)
 	err := cmd.ExecuteContext(ctx)

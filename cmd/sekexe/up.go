@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -109,7 +111,7 @@ func (f *upFlags) supervise(ctx context.Context, h *host, plan *orchestrator.Pla
 	rep := orchestrator.Run(in.ctx, plan, h.runtime, orchestrator.Options{
 		Parallel: f.parallel, AbortOnFailure: f.abortOnFailure, Timeout: f.timeout, Stop: in.stop, Observer: render, RunDir: h.path(),
 	})
-	if err := render.Close(); err != nil {
+	if err := render.Close(); err != nil && !errors.Is(err, syscall.EPIPE) { // who reads no more wants no more
 		h.notice("output: " + err.Error())
 	}
 	return rep, in.status()
@@ -168,10 +170,11 @@ func (f *upFlags) mode() string {
 	return "plain"
 }
 
-// colorOn says whether to colour what goes to f (no-color.org).
-func colorOn(f *os.File) bool {
-	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
-}
+// colorWanted says whether the user minds colours (no-color.org).
+func colorWanted() bool { return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" }
+
+// colorOn says whether to colour what goes to f.
+func colorOn(f *os.File) bool { return colorWanted() && term.IsTerminal(int(f.Fd())) }
 
 // renderer makes what shows the run.
 func (f *upFlags) renderer(plan *orchestrator.Plan) (orchestrator.Renderer, error) {
@@ -180,7 +183,7 @@ func (f *upFlags) renderer(plan *orchestrator.Plan) (orchestrator.Renderer, erro
 		names[i] = plan.Nodes[i].Job.Name
 	}
 	o := orchestrator.RenderOptions{
-		Color:          colorOn(os.Stdout),
+		Color:          colorWanted(), // on those of the two that are terminals
 		StdoutTerminal: term.IsTerminal(int(os.Stdout.Fd())), StderrTerminal: term.IsTerminal(int(os.Stderr.Fd())),
 		Kernel: f.kernelLog,
 		Width: func() int {
