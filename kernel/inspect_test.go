@@ -208,6 +208,7 @@ func TestInspectHanging(t *testing.T) {
 	_, err := inspector{timeout: 3 * time.Second, grace: time.Minute}.inspect(ctx, path)
 	cancel(nil)
 	checkError(t, err, path, ErrHung, "--showconfig took more than 3s")
+	unblock(t, fifo)
 	<-started
 	if err := <-alive; err != nil {
 		t.Error(err)
@@ -236,7 +237,20 @@ func TestInspectCancelled(t *testing.T) {
 	if _, err := Inspect(ctx, path); !errors.Is(err, reason) {
 		t.Errorf("Inspect = %v; want %v", err, reason)
 	}
+	unblock(t, fifo)
 	(<-opened).Close()
+}
+
+// unblock opens a FIFO for a moment, so that who waits for a writer sees one even if the fake was killed before it got so far.
+func unblock(t *testing.T, fifo string) {
+	t.Helper()
+	fd, err := syscall.Open(fifo, syscall.O_WRONLY|syscall.O_NONBLOCK, 0)
+	switch {
+	case err == nil:
+		_ = syscall.Close(fd)
+	case !errors.Is(err, syscall.ENXIO): // the reader has come and gone
+		t.Error(err)
+	}
 }
 
 // What has ended but left a child with its output is no kernel, and the child does not stay.
