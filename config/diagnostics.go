@@ -22,7 +22,13 @@ type Diagnostics struct {
 	order   map[string]int // the rank of a file, by name
 	seen    map[string]bool
 	secrets *secrets
+	// more and moreErrors count those beyond maxDiagnostics.
+	more, moreErrors int
 }
+
+// maxDiagnostics bounds the diagnostics that are kept. Each is written with an excerpt, which takes time by the length of the file, and nobody
+// reads hundreds.
+const maxDiagnostics = 200
 
 func newDiagnostics() *Diagnostics {
 	return &Diagnostics{
@@ -34,10 +40,10 @@ func newDiagnostics() *Diagnostics {
 }
 
 // HasErrors reports whether there is an error among them, not only warnings.
-func (d *Diagnostics) HasErrors() bool { return d.list.HasErrors() }
+func (d *Diagnostics) HasErrors() bool { return d.moreErrors > 0 || d.list.HasErrors() }
 
 // Len returns the number of errors and warnings.
-func (d *Diagnostics) Len() int { return len(d.list) }
+func (d *Diagnostics) Len() int { return len(d.list) + d.more }
 
 // WriteText writes all diagnostics for people: each with its file, line, source excerpt and what to do. Details are wrapped at width columns
 // (0: not at all); color adds terminal colours.
@@ -119,6 +125,13 @@ func (d *Diagnostics) add(diags ...*hcl.Diagnostic) {
 			continue
 		}
 		d.seen[key] = true
+		if len(d.list) >= maxDiagnostics {
+			d.more++
+			if diag.Severity == hcl.DiagError {
+				d.moreErrors++
+			}
+			continue
+		}
 		d.list = append(d.list, diag)
 	}
 }
@@ -166,6 +179,13 @@ func (d *Diagnostics) sorted() hcl.Diagnostics {
 		}
 		return bi < bj
 	})
+	if d.more > 0 {
+		severity := hcl.DiagWarning
+		if d.moreErrors > 0 {
+			severity = hcl.DiagError
+		}
+		out = append(out, &hcl.Diagnostic{Severity: severity, Summary: "Too much is wrong", Detail: fmt.Sprintf("%d more errors and warnings are not shown. Correct these first.", d.more)})
+	}
 	return out
 }
 

@@ -214,6 +214,7 @@ func TestGoldenCoversDiagnostics(t *testing.T) {
 	if len(summaries) < 50 {
 		t.Fatalf("found only %d diagnostics in the source; sourceSummaries is out of date", len(summaries))
 	}
+	delete(summaries, "Too much is wrong") // TestLongInputs has it: it would make a long file
 	for summary, where := range summaries {
 		if !strings.Contains(golden.String(), ": "+summary) && !strings.Contains(golden.String(), fmt.Sprintf("%q", summary)) {
 			t.Errorf("%s: no case in testdata has the diagnostic %q", where, summary)
