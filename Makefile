@@ -21,13 +21,19 @@ init: ## build the guest's init and put it where sekexe embeds it
 install: build ## install sekexe below PREFIX, /usr/local by default
 	install -D -m 0755 bin/sekexe $(DESTDIR)$(PREFIX)/bin/sekexe
 
-prerequisites: ## install what is missing to boot and test sub-kernels, by apt
+prerequisites: ## install what is missing to boot sub-kernels, by apt
 	hack/prerequisites
+
+test-prerequisites: ## install what is missing for the tests, by apt
+	hack/prerequisites test
+
+kernel: build ## build a kernel of our own from Debian's newest source: minutes, once
+	bin/sekexe kernel build --debian sid --install-deps
 
 demo: prerequisites build ## boot the sub-kernels of sekexe.hcl.example
 	bin/sekexe up -f sekexe.hcl.example
 
-test: prerequisites build lint ## run every test: lint, unit with -race, fuzz seeds, integration on real kernels
+test: test-prerequisites build lint ## run every test: lint, unit with -race, fuzz seeds, integration on real kernels
 	$(GO) test -race ./...
 
 lint: init ## gofmt, vet, staticcheck
@@ -41,4 +47,4 @@ fuzz: init ## fuzz every parser for FUZZTIME each
 clean: ## remove what was built
 	rm -rf bin $(ASSETS)/sekexe-init $(ASSETS)/sekexe-init.sha256
 
-.PHONY: help build init install prerequisites demo test lint fuzz clean
+.PHONY: help build kernel init install prerequisites test-prerequisites demo test lint fuzz clean

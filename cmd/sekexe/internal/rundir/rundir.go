@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -39,6 +40,8 @@ type Dir struct {
 	ID    string
 	named bool // by the user, who owns it
 	lock  *os.File
+	// prune is the removal of other directories, which goes on beside the run.
+	prune sync.WaitGroup
 }
 
 // NewID returns a new ID.
@@ -70,15 +73,24 @@ func Create(root, id string, now time.Time) (*Dir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("run directory: make it: %w", err)
 	}
-	defer gate.Close()
-	// Shared while a directory is made and not yet locked, exclusive while others are removed. Who can't have it leaves that to the next.
-	if unix.Flock(int(gate.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-		prune(root)
-	}
+	// Shared while a directory is made and not yet locked, exclusive while others are removed. Who can't have it then leaves that to the
+	// next.
 	if err := unix.Flock(int(gate.Fd()), unix.LOCK_SH); err != nil {
+		gate.Close()
 		return nil, fmt.Errorf("run directory: lock %s: %w", root, err)
 	}
-	return open(&Dir{Path: filepath.Join(root, now.UTC().Format("20060102-150405")+"-"+id), ID: id})
+	d, err := open(&Dir{Path: filepath.Join(root, now.UTC().Format("20060102-150405")+"-"+id), ID: id})
+	if err != nil {
+		gate.Close()
+		return nil, err
+	}
+	d.prune.Go(func() {
+		defer gate.Close()
+		if unix.Flock(int(gate.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			prune(root)
+		}
+	})
+	return d, nil
 }
 
 // Use makes dir, which the user has named, a run directory. It is never removed. It must be empty, so that no run is mistaken for another.
@@ -117,6 +129,7 @@ func (d *Dir) Close(ok, keep bool) error {
 	case ok:
 		name = goodFile
 	}
+	d.prune.Wait()
 	err := os.WriteFile(filepath.Join(d.Path, name), nil, 0o600)
 	rerr := os.Remove(filepath.Join(d.Path, lockFile))
 	return errors.Join(err, rerr, d.lock.Close())

@@ -65,6 +65,7 @@ func TestAKilledRunsDirectoryGoes(t *testing.T) {
 	killed := create(t, root, "killed00", day)
 	killed.lock.Close() // as the kernel does when the process is killed
 	next := create(t, root, "next0000", day)
+	next.prune.Wait()
 	if _, err := os.Stat(killed.Path); !os.IsNotExist(err) {
 		t.Errorf("Stat of the killed run's directory = %v; want that it is gone", err)
 	}
