@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -69,8 +70,11 @@ func (c *console) keep(p []byte) {
 // lpjPattern is in the line of init/calibrate.c.
 var lpjPattern = regexp.MustCompile(`BogoMIPS \(lpj=(\d+)\)`)
 
+// levelPattern is the level before a line that the kernel prints with it, as it does after some panics.
+var levelPattern = regexp.MustCompile(`^<[0-7]>`)
+
 func (c *console) endLine() {
-	l := clean(string(c.line))
+	l := clean(string(levelPattern.ReplaceAll(c.line, nil)))
 	c.line = c.line[:0]
 	if l == "" {
 		return
@@ -94,3 +98,8 @@ func (c *console) endLine() {
 func (c *console) tail() []string    { return c.lines }
 func (c *console) panicLine() string { return c.panic }
 func (c *console) lpj() uint64       { return c.learned }
+
+// says says whether a line of the tail has a word in it.
+func (c *console) says(word string) bool {
+	return slices.ContainsFunc(c.lines, func(l string) bool { return strings.Contains(l, word) })
+}

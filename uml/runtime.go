@@ -83,9 +83,9 @@ func (e *MemoryError) Error() string {
 func (e *MemoryError) Unwrap() error { return e.Err }
 
 // Hint says what to do about it.
-func (e *MemoryError) Hint() string {
-	return "name a folder on a file system with enough space that is not mounted noexec in " + EnvMemoryDir + " (docker run: --tmpfs /dev/shm:exec,size=4g), or give the sub-kernels less memory"
-}
+func (e *MemoryError) Hint() string { return memoryHint }
+
+const memoryHint = "name a folder on a file system with enough space that is not mounted noexec in " + EnvMemoryDir + " (docker run: --tmpfs /dev/shm:exec,size=4g), or give the sub-kernels less memory"
 
 // Close removes what the sub-kernels have shared. All of them must have ended.
 func (r *Runtime) Close() error {

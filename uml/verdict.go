@@ -29,7 +29,7 @@ func (s *session) finish() {
 	case s.done:
 		s.lastStep()
 	case s.phase == booting || s.phase == greeted:
-		r.Outcome, r.Hint = orchestrator.BootFailed, bootHint
+		r.Outcome, r.Hint = orchestrator.BootFailed, s.crashHint(bootHint)
 		r.Reason = s.vanished("before the guest was up")
 	case s.phase == off && len(s.res.Steps) > 0 || s.phase == off && len(s.job.Steps) == 0:
 		// The commands have ended, and we know how. That the kernel could not end as it should is beside that.
@@ -37,11 +37,24 @@ func (s *session) finish() {
 		s.sink.Notice(s.vanished("while it powered off"))
 	default:
 		r.Outcome, r.Reason = orchestrator.Panicked, s.vanished("before its commands had ended")
+		r.Hint = s.crashHint("")
 		s.cutStep(r.Outcome, r.Reason)
 	}
 }
 
 const bootHint = "the kernel's log may say why: run it with --verbose to see all of it; sekexe doctor checks this host"
+
+// crashHint is what to do about a kernel that is gone, where the surroundings say more than usual tells.
+func (s *session) crashHint(usual string) string {
+	if s.console.says("likely just ran out of space") { // arch/um/kernel/trap.c, about SIGBUS
+		return s.rt.scratch.base + ", where guest memory lies, was full, and a kernel that can't have a page of its memory dies: " + memoryHint
+	}
+	if s.phase == booting && s.console.says("ptrace") {
+		return "the kernel needs ptrace(2), which seems to be forbidden here: in a container, docker run --cap-add SYS_PTRACE or " +
+			"--security-opt seccomp=unconfined allows it; elsewhere see /proc/sys/kernel/yama/ptrace_scope; sekexe doctor tries it"
+	}
+	return usual
+}
 
 // lastStep takes the job's outcome from its last step that ran, or the first failure that was not to be ignored.
 func (s *session) lastStep() {
