@@ -13,8 +13,14 @@ import (
 	"github.com/sekexe/sekexe/guest/wire"
 )
 
+// modulesAside is where the modules lie if a read-only root has no place for them. Only our modprobe looks there.
+const modulesAside = "/run/sekexe/modules"
+
 // modulesDir is where modprobe, ours as well as kmod's, looks for the modules of the running kernel.
 func modulesDir() (string, error) {
+	if _, err := os.Stat(modulesAside); err == nil {
+		return modulesAside, nil
+	}
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
 		return "", fmt.Errorf("modprobe: uname: %w", err)
@@ -32,12 +38,17 @@ func mountModules(s *wire.Spec) error {
 	if err != nil {
 		return err
 	}
+	aside := false
 	if s.Modules != dir {
-		if err := hostfs(s.Modules, dir, true).do(); err != nil {
-			return withMountHint(err, dir)
+		err := hostfs(s.Modules, dir, true).do()
+		if errors.Is(err, unix.EROFS) {
+			aside, err = true, hostfs(s.Modules, modulesAside, true).do()
+		}
+		if err != nil {
+			return err
 		}
 	}
-	if _, err := os.Stat("/sbin/modprobe"); err == nil {
+	if _, err := os.Stat("/sbin/modprobe"); err == nil && !aside {
 		return nil
 	}
 	if err := os.WriteFile("/proc/sys/kernel/modprobe", []byte(s.Init), 0); err != nil && !errors.Is(err, os.ErrNotExist) {

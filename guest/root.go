@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -120,17 +121,32 @@ func makeRoot(s *wire.Spec, notice func(error)) error {
 	if err := mountModules(s); err != nil {
 		return err
 	}
-	for i, m := range s.Mounts {
-		if err := mountHost(i, m); err != nil {
-			return err
-		}
-	}
-	for _, t := range s.Tmpfs {
-		if err := mountTmpfs(t); err != nil {
-			return err
-		}
+	if err := mountAll(s); err != nil {
+		return err
 	}
 	return settle(s, notice)
+}
+
+// mountAll makes the mounts of the Spec, each after those that it may lie in.
+func mountAll(s *wire.Spec) error {
+	type step struct {
+		target string
+		do     func() error
+	}
+	var steps []step
+	for i, m := range s.Mounts {
+		steps = append(steps, step{m.Target, func() error { return mountHost(i, m) }})
+	}
+	for _, t := range s.Tmpfs {
+		steps = append(steps, step{t.Target, func() error { return mountTmpfs(t) }})
+	}
+	slices.SortStableFunc(steps, func(a, b step) int { return strings.Count(a.target, "/") - strings.Count(b.target, "/") })
+	for _, m := range steps {
+		if err := m.do(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // settle sets what is neither a file nor a mount.
