@@ -299,9 +299,9 @@ subkernel "waits" {
 		stderr  string // expression
 	}{
 		{"run once", []string{"run", "trap 'echo trapped; exit 3' TERM; echo ready; sleep 1000 & wait"},
-			[]syscall.Signal{syscall.SIGINT}, 130, "ready\ntrapped\n", `^$`},
+			[]syscall.Signal{syscall.SIGINT}, 130, "ready\ntrapped\n", `^sekexe: warning: the run was interrupted[^\n]*\n$`},
 		{"run twice", []string{"run", "--stop-timeout", "1h", "trap '' TERM; echo ready; while :; do sleep 1000; done"},
-			[]syscall.Signal{syscall.SIGINT, syscall.SIGINT}, 130, "ready\n", `^$`},
+			[]syscall.Signal{syscall.SIGINT, syscall.SIGINT}, 130, "ready\n", `^sekexe: warning: the run was interrupted[^\n]*\n$`},
 		{"up once", []string{"up", "--progress", "quiet"},
 			[]syscall.Signal{syscall.SIGTERM}, 143, "works | ready\nworks | trapped\n", `(?s)works +cancelled +125.*waits +cancelled +125.*interrupted`},
 	} {
