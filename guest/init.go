@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -69,7 +70,9 @@ func (p *initProcess) connect() error {
 	if err := mountDev("/dev"); err != nil {
 		return err
 	}
-	fd, err := unix.Open(controlPath, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	// Non-blocking, here and for every descriptor that something is waited on: the Go scheduler gives a processor that a blocked system
+	// call holds to others after up to 10 ms only, and this program has one.
+	fd, err := unix.Open(controlPath, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return fmt.Errorf("init: open the control line: %w", err)
 	}
@@ -78,7 +81,7 @@ func (p *initProcess) connect() error {
 	}
 	p.line = os.NewFile(uintptr(fd), controlPath)
 	p.out = wire.NewWriter(p.line)
-	p.in = wire.NewReader(p.line)
+	p.in = wire.NewReader(bufio.NewReader(p.line))
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
 		return fmt.Errorf("init: uname: %w", err)
@@ -247,7 +250,9 @@ func (p *initProcess) powerOff() {
 	p.procs.killAll()
 	unix.Sync()
 	_ = p.out.Write(wire.KindDone)
-	_ = unix.IoctlSetInt(int(p.line.Fd()), unix.TCSBRK, 1) // tcdrain: nothing may be left in the driver
+	if rc, err := p.line.SyscallConn(); err == nil {
+		_ = rc.Control(func(fd uintptr) { _ = unix.IoctlSetInt(int(fd), unix.TCSBRK, 1) }) // tcdrain: nothing may be left in the driver
+	}
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 }
 

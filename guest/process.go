@@ -226,8 +226,12 @@ func (ps *processes) input(id wire.ID, piece func() ([]byte, error)) {
 
 func (ps *processes) resize(r wire.Resize) {
 	if c := ps.get(r.ID); c != nil && c.tty != nil {
-		// The terminal's process group gets SIGWINCH by this. An error means that the command has ended.
-		_ = unix.IoctlSetWinsize(int(c.tty.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: r.Rows, Col: r.Cols})
+		if rc, err := c.tty.SyscallConn(); err == nil { // not Fd, which would make it blocking
+			// The terminal's process group gets SIGWINCH by this. An error means that the command has ended.
+			_ = rc.Control(func(fd uintptr) {
+				_ = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: r.Rows, Col: r.Cols})
+			})
+		}
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 
 // feedPiece is how much input goes to the guest at once, in bytes, and feedAhead how many pieces the guest may not have used yet.
 const (
-	feedPiece = 256 << 10
+	feedPiece = 512 << 10
 	feedAhead = 4
 )
 

@@ -59,9 +59,27 @@ func (d *descriptor) Read(ctx context.Context, p []byte) (int, error) {
 		case n == 0:
 			return 0, io.EOF
 		}
+		n += d.fill(p[n:])
 		d.watchEscape(p[:n])
 		return n, nil
 	}
+}
+
+// fill reads what is there already: a pipe gives little at once, and each piece has a price of its own on the way to the guest.
+func (d *descriptor) fill(p []byte) int {
+	n := 0
+	for n < len(p) {
+		fds := []unix.PollFd{{Fd: int32(d.fd), Events: unix.POLLIN}}
+		if r, err := unix.Poll(fds, 0); err != nil || r == 0 || fds[0].Revents&unix.POLLIN == 0 {
+			return n
+		}
+		k, err := unix.Read(d.fd, p[n:])
+		if err != nil || k <= 0 { // the next Read will find the same
+			return n
+		}
+		n += k
+	}
+	return n
 }
 
 // watchEscape counts presses of the escape key.
@@ -89,8 +107,14 @@ func stdin() *descriptor {
 	if st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == unix.Mkdev(1, 3) { // /dev/null
 		return nil
 	}
+	if st.Mode&unix.S_IFMT == unix.S_IFIFO {
+		_, _ = unix.FcntlInt(0, unix.F_SETPIPE_SZ, stdinPipe) // a smaller one is only slower
+	}
 	return &descriptor{fd: 0}
 }
+
+// stdinPipe is the size, in bytes, that a pipe on stdin is brought to.
+const stdinPipe = 1 << 20
 
 // A console is this process's terminal, lent to a command of a guest.
 type console struct {

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// A scene is one thing that is measured.
+type scene struct {
+	name, budget string
+	run          func(*env) (result, error)
+}
+
+var scenes = []scene{
+	{"run", "at most 1.8", func(e *env) (result, error) { return e.runScene("--", "/bin/true") }},
+	{"run-shell", "", func(e *env) (result, error) { return e.runScene("true") }},
+	{"up-8", "at most 1.5", func(e *env) (result, error) { return e.upScene(8) }},
+	{"up-64", "at most 1.5", func(e *env) (result, error) { return e.upScene(64) }},
+	{"output", "at least 150 MB/s", (*env).outputScene},
+	{"input", "at least 100 MB/s", (*env).inputScene},
+}
+
+// pair measures floor and subject in turns and returns the medians, in milliseconds.
+func (e *env) pair(n int, floor, subject func() (time.Duration, error)) (result, error) {
+	var f, s []float64
+	for range n {
+		for _, side := range []struct {
+			run func() (time.Duration, error)
+			to  *[]float64
+		}{{floor, &f}, {subject, &s}} {
+			d, err := side.run()
+			if err != nil {
+				return result{}, err
+			}
+			*side.to = append(*side.to, float64(d.Microseconds())/1000)
+		}
+	}
+	return result{Unit: "ms", Floor: median(f), Subject: median(s), Runs: n}, nil
+}
+
+// runScene measures sekexe run against one floor.
+func (e *env) runScene(args ...string) (result, error) {
+	return e.pair(e.n, func() (time.Duration, error) { return e.floor("256M", runtime.NumCPU()-1) }, func() (time.Duration, error) { return e.run(args...) })
+}
+
+// upScene measures sekexe up of many sub-kernels that run true, against as many floors, as many at once as there are CPUs.
+func (e *env) upScene(count int) (result, error) {
+	file := filepath.Join(e.dir, "up.hcl")
+	text := fmt.Sprintf("kernel \"k\" {\n  path = %q\n}\nsubkernel \"s\" {\n  count = %d\n  kernel = kernel.k\n  memory = \"64M\"\n  command = [\"/bin/true\"]\n}\n", e.kernel, count)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		return result{}, err
+	}
+	floors := func() (time.Duration, error) {
+		started := time.Now()
+		var g errgroup.Group
+		cpus := runtime.NumCPU()
+		for c := range cpus {
+			g.Go(func() error {
+				for i := c; i < count; i += cpus {
+					if _, err := e.floor("64M", c); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+		return time.Since(started), g.Wait()
+	}
+	timed := func() (time.Duration, error) {
+		started := time.Now()
+		_, err := floors()
+		return time.Since(started), err
+	}
+	up := func() (time.Duration, error) {
+		started := time.Now()
+		out, err := exec.Command(e.sekexe, "up", "-q", "-f", file).CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("%w: %s", err, out)
+		}
+		return time.Since(started), err
+	}
+	return e.pair(max(1, min(e.n, 192/count)), timed, up)
+}
+
+// megabytes is how much the throughput scenes move.
+const megabytes = 256
+
+// rate runs a command that moves megabytes, and one that moves none, and returns the rate of what is between the two.
+func (e *env) rate(with, without func() (time.Duration, error)) (result, error) {
+	r, err := e.pair(max(1, e.n/3), without, with)
+	if err != nil {
+		return result{}, err
+	}
+	if r.Subject <= r.Floor {
+		return result{}, errors.New("the machine is too busy to tell")
+	}
+	return result{Unit: "MB/s", Subject: megabytes / (r.Subject - r.Floor) * 1000, Runs: r.Runs}, nil
+}
+
+// outputScene measures the output of a command to a file.
+func (e *env) outputScene() (result, error) {
+	file := filepath.Join(e.dir, "out")
+	run := func(mb int) func() (time.Duration, error) {
+		return func() (time.Duration, error) {
+			f, err := os.Create(file)
+			if err != nil {
+				return 0, err
+			}
+			defer f.Close()
+			cmd := exec.Command(e.sekexe, "run", "-q", "-n", "-k", e.kernel, "-m", "256M", "dd if=/dev/zero bs=64k count="+strconv.Itoa(mb*16)+" 2>/dev/null")
+			cmd.Stdout = f
+			started := time.Now()
+			if err := cmd.Run(); err != nil {
+				return 0, err
+			}
+			d := time.Since(started)
+			if st, err := f.Stat(); err != nil || st.Size() != int64(mb)<<20 {
+				return 0, fmt.Errorf("the file has %d bytes in place of %d MB", st.Size(), mb)
+			}
+			return d, nil
+		}
+	}
+	return e.rate(run(megabytes), run(0))
+}
+
+// inputScene measures the input of a command from a file.
+func (e *env) inputScene() (result, error) {
+	file := filepath.Join(e.dir, "in")
+	f, err := os.Create(file)
+	if err != nil {
+		return result{}, err
+	}
+	if err := errors.Join(f.Truncate(megabytes<<20), f.Close()); err != nil {
+		return result{}, err
+	}
+	run := func(mb int) func() (time.Duration, error) {
+		return func() (time.Duration, error) {
+			in, err := os.Open(file)
+			if err != nil {
+				return 0, err
+			}
+			defer in.Close()
+			cmd := exec.Command(e.sekexe, "run", "-q", "-k", e.kernel, "-m", "256M", "wc -c")
+			cmd.Stdin = io.LimitReader(in, int64(mb)<<20)
+			started := time.Now()
+			out, err := cmd.Output()
+			if err != nil {
+				return 0, err
+			}
+			if strings.TrimSpace(string(out)) != strconv.Itoa(mb<<20) {
+				return 0, fmt.Errorf("the command has read %s bytes in place of %d MB", out, mb)
+			}
+			return time.Since(started), nil
+		}
+	}
+	return e.rate(run(megabytes), run(0))
+}
