@@ -11,6 +11,7 @@ const module = "github.com/sekexe/sekexe"
 
 // allowed are the only imports between packages of this module: see docs/architecture.md. cmd/sekexe may import everything.
 var allowed = map[string][]string{
+	"bench":                      {},
 	"cmd/sekexe-init":            {"guest", "uml/reaper"},
 	"cmd/sekexe/internal/rundir": {},
 	"cmd/sekexe/internal/doctor": {"kernel"},
