@@ -75,24 +75,27 @@ type watched struct {
 	at  int // what comes before has been matched
 }
 
-// startWithPipe starts cmd with its standard output, or error, in a pipe.
-func startWithPipe(t *testing.T, cmd *exec.Cmd, stderr bool) *watched {
+// start starts cmd with its standard output and error in pipes.
+func start(t *testing.T, cmd *exec.Cmd) (stdout, stderr *watched) {
 	t.Helper()
-	r, w, err := os.Pipe()
+	pipe := func() (*watched, *os.File) {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { r.Close() })
+		return &watched{f: r}, w
+	}
+	stdout, w1 := pipe()
+	stderr, w2 := pipe()
+	cmd.Stdout, cmd.Stderr = w1, w2
+	err := cmd.Start()
+	w1.Close()
+	w2.Close()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.Close()
-	t.Cleanup(func() { r.Close() })
-	if stderr {
-		cmd.Stderr = w
-	} else {
-		cmd.Stdout = w
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	return &watched{f: r}
+	return stdout, stderr
 }
 
 // until reads until the expression matches what comes after the last match.
@@ -201,20 +204,21 @@ func TestKilled(t *testing.T) {
 }
 `
 	for _, c := range []struct {
-		name, progress string
-		stderr         bool
-		until          string
-		processes      int
+		name           string
+		args           []string
+		stdout, stderr string // what is waited for
+		processes      int    // that run then, at least
 	}{
-		{"while they boot", "plain", true, `(?s)(: booting.*){8}`, 1},
-		{"while they run", "quiet", false, `(?s)(\| ready\n.*){8}`, 16},
+		{"while they boot", []string{"up", "--progress", "quiet", "--kernel-log", "--verbose"}, ``, `k\[\d\] ! `, 1},
+		{"while they run", []string{"up", "--progress", "quiet"}, `(?s)(\| ready\n.*){8}`, ``, 16},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := testSandbox(t)
 			s.write(t, "sekexe.hcl", eight)
-			cmd := s.command(t, "up", "--progress", c.progress)
-			out := startWithPipe(t, cmd, c.stderr)
-			out.until(t, c.until)
+			cmd := s.command(t, c.args...)
+			stdout, stderr := start(t, cmd)
+			stdout.until(t, c.stdout)
+			stderr.until(t, c.stderr)
 			ps := s.kernelProcesses(t)
 			if len(ps) < c.processes {
 				t.Errorf("%d processes run, want at least %d", len(ps), c.processes)
@@ -253,10 +257,8 @@ func TestKernelKilled(t *testing.T) {
 	t.Parallel()
 	s := testSandbox(t)
 	cmd := s.command(t, "run", "echo ready; sleep 1000 & exec sleep 1000")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out := startWithPipe(t, cmd, false)
-	out.until(t, "^ready\n$")
+	stdout, stderr := start(t, cmd)
+	stdout.until(t, "^ready\n$")
 	ps := s.kernelProcesses(t)
 	if len(ps) < 3 {
 		t.Errorf("%d processes run, want at least 3", len(ps))
@@ -272,8 +274,8 @@ func TestKernelKilled(t *testing.T) {
 		t.Errorf("exit status %d, want %d", got, exitFailed)
 	}
 	const want = "sekexe: error: the kernel was gone before its commands had ended: it was killed by SIGKILL\n"
-	if !strings.HasPrefix(stderr.String(), want) {
-		t.Errorf("stderr = %q, want it to begin with %q", stderr.String(), want)
+	if got := stderr.rest(t); !strings.HasPrefix(got, want) {
+		t.Errorf("stderr = %q, want it to begin with %q", got, want)
 	}
 	waitAll(t, ps)
 }
@@ -309,13 +311,11 @@ subkernel "waits" {
 			s := testSandbox(t)
 			s.write(t, "sekexe.hcl", file)
 			cmd := s.command(t, c.args...)
-			stderr := &noticed{word: "interrupted", seen: make(chan struct{})}
-			cmd.Stderr = stderr
-			out := startWithPipe(t, cmd, false)
-			out.until(t, "ready\n")
+			stdout, stderr := start(t, cmd)
+			stdout.until(t, "ready\n")
 			for i, sig := range c.signals {
 				if i > 0 { // two signals of a kind that are pending at once are one
-					stderr.wait(t)
+					stderr.until(t, "interrupted")
 				}
 				if err := cmd.Process.Signal(sig); err != nil {
 					t.Fatal(err)
@@ -325,39 +325,13 @@ subkernel "waits" {
 			if got := exitStatus(t, err); got != c.status {
 				t.Errorf("exit status %d, want %d", got, c.status)
 			}
-			if got := out.rest(t); got != c.stdout {
+			if got := stdout.rest(t); got != c.stdout {
 				t.Errorf("stdout = %q, want %q", got, c.stdout)
 			}
-			if !regexp.MustCompile(c.stderr).MatchString(stderr.String()) {
-				t.Errorf("stderr = %q, want a match of %q", stderr.String(), c.stderr)
+			if got := stderr.rest(t); !regexp.MustCompile(c.stderr).MatchString(got) {
+				t.Errorf("stderr = %q, want a match of %q", got, c.stderr)
 			}
 		})
-	}
-}
-
-// noticed keeps what is written to it, and says when a word is in it.
-type noticed struct {
-	bytes.Buffer
-	word string
-	seen chan struct{} // closed then
-	said bool
-}
-
-func (n *noticed) Write(p []byte) (int, error) {
-	k, err := n.Buffer.Write(p)
-	if !n.said && strings.Contains(n.Buffer.String(), n.word) {
-		n.said = true
-		close(n.seen)
-	}
-	return k, err
-}
-
-func (n *noticed) wait(t *testing.T) {
-	t.Helper()
-	select {
-	case <-n.seen:
-	case <-time.After(patience):
-		t.Fatalf("the word %q has not been written", n.word)
 	}
 }
 
