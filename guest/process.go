@@ -132,7 +132,8 @@ func execError(name string, err error) error {
 // workdir is the folder to start in: the one asked for, which must exist, or the user's home, or /.
 func workdir(dir string, cr *credentials) (string, error) {
 	if dir == "" {
-		if st, err := os.Stat(cr.home); err == nil && st.IsDir() {
+		// Root's home is closed to an ordinary user of the host, and so to the guest's root.
+		if st, err := os.Stat(cr.home); err == nil && st.IsDir() && unix.Access(cr.home, unix.X_OK) == nil {
 			return cr.home, nil
 		}
 		return "/", nil
