@@ -14,15 +14,24 @@ import (
 // startOnTerminal starts cmd on a new terminal.
 func startOnTerminal(t *testing.T, cmd *exec.Cmd, size *pty.Winsize) (out *watched, master, tty *os.File) {
 	t.Helper()
-	master, tty, err := pty.Open()
+	blocking, tty, err := pty.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer blocking.Close()
+	fd, err := unix.FcntlInt(blocking.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err == nil {
+		err = unix.SetNonblock(fd, true) // for deadlines
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	master = os.NewFile(uintptr(fd), "terminal")
 	t.Cleanup(func() {
 		master.Close()
 		tty.Close()
 	})
-	if err := pty.Setsize(master, size); err != nil {
+	if err := pty.Setsize(tty, size); err != nil {
 		t.Fatal(err)
 	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
@@ -71,9 +80,9 @@ func TestShell(t *testing.T) {
 	out.until(t, `\n30 100\r\n/dev/pts/0\r\nprompt> $`)
 
 	// A new size is told to the command that runs.
-	typeKeys(t, master, `perl -e '$SIG{WINCH} = sub { print "changed\n"; exit }; $| = 1; print "armed\n"; sleep 1000'`+"\r")
+	typeKeys(t, master, `perl -e '$SIG{WINCH} = sub { print "changed\n"; exit }; $| = 1; print "armed\n"; sleep 1 while 1'`+"\r")
 	out.until(t, `\narmed\r\n`)
-	if err := pty.Setsize(master, &pty.Winsize{Rows: 41, Cols: 121}); err != nil {
+	if err := pty.Setsize(tty, &pty.Winsize{Rows: 41, Cols: 121}); err != nil {
 		t.Fatal(err)
 	}
 	out.until(t, `\nchanged\r\nprompt> $`)
