@@ -85,7 +85,7 @@ func TestShell(t *testing.T) {
 	if err := pty.Setsize(tty, &pty.Winsize{Rows: 41, Cols: 121}); err != nil {
 		t.Fatal(err)
 	}
-	out.until(t, `\nchanged\r\nprompt> $`)
+	out.until(t, `changed\r\nprompt> $`)
 	typeKeys(t, master, "stty size\r")
 	out.until(t, `\n41 121\r\nprompt> $`)
 
