@@ -419,7 +419,9 @@ func (p *passThrough) Event(e orchestrator.Event) {
 	case orchestrator.KernelLog:
 		_, _ = p.kernelLog.Write(e.Data) // a log that can't be written is no reason to end the command
 	case orchestrator.Notice:
-		p.h.notice(e.Text)
+		if !p.pipe() { // the run ends because nobody reads, who would mind
+			p.h.notice(e.Text)
+		}
 	}
 }
 
