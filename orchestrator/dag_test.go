@@ -85,6 +85,7 @@ func (g *randomGraph) Run(_ context.Context, job *Job, stop <-chan struct{}, sin
 // play is the life of a job.
 func (g *randomGraph) play(i int, job *Job, stop <-chan struct{}, sink Sink) Result {
 	g.yield(g.turns[i][0])
+	sink.Booting()
 	sink.Booted("7.2.13")
 	g.set(g.up, i)
 	sink.Up()

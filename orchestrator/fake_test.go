@@ -59,6 +59,7 @@ type fakeGuest struct {
 
 func (g *fakeGuest) run() {
 	r := &g.result
+	g.sink.Booting()
 	if g.boot == 0 {
 		g.boot = 10 * time.Millisecond
 	}

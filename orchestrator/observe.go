@@ -13,7 +13,7 @@ type EventKind int
 
 // The kinds of events. The comment says which fields are set besides Time, Job and Kind.
 const (
-	// JobBooting: the job starts. Until then it waits for its dependencies or for a free place.
+	// JobBooting: the boot begins. Until then the job waits for its dependencies, a free place, or the Runtime.
 	JobBooting  EventKind = iota + 1
 	JobBooted             // the guest has said hello: Text is its kernel's version, Elapsed
 	JobUp                 // the first step can start: Text is its kernel's version, Elapsed
@@ -39,7 +39,7 @@ type Event struct {
 	Time time.Time
 	Job  int // index in Plan.Nodes; -1 for the whole run
 	Kind EventKind
-	// Elapsed is the time since the boot began.
+	// Elapsed is the time since the boot began; zero before.
 	Elapsed    time.Duration
 	Step       int
 	StepName   string

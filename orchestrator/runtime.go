@@ -21,6 +21,8 @@ type Runtime interface {
 // A Sink is told what happens in one sub-kernel while it runs. A slow sink slows the guest's output down, nothing else. The bytes are the
 // guest's, who is not trusted: whoever shows them on a terminal decides what that means. They are valid during the call only.
 type Sink interface {
+	// Booting is called once, when the boot begins. The Runtime may make a job wait for its turn before.
+	Booting()
 	// Booted is called once, when the guest has said hello, with its kernel's version.
 	Booted(kernelVersion string)
 	// Up is called once, when root and mounts are made and the first step can start.

@@ -124,7 +124,6 @@ func (r *run) start(i int) {
 func (r *run) runJob(i int) {
 	node, t := &r.plan.Nodes[i], &r.tasks[i]
 	sink := newJobSink(i, &node.Job, r.observe, func(m message) { r.messages <- m })
-	sink.event(Event{Kind: JobBooting})
 	raw := r.runWatched(&node.Job, t, sink)
 	result := judge(node, raw, r.causeOf(t, raw.Outcome), sink)
 	// The observer hears of an end before the dependents start or are skipped, so that what it shows is in order.

@@ -13,13 +13,13 @@ type jobSink struct {
 	steps   []Step
 	observe func(Event)
 	tell    func(message)
-	started time.Time
 	// version is set by Booted and read by Up, which never run at the same time.
 	version string
 
-	// mu guards ready and tails: Output and Kernel may come at any time.
-	mu    sync.Mutex
-	ready bool
+	// mu guards what follows: Output and Kernel may come at any time, and so may a stop.
+	mu      sync.Mutex
+	started time.Time // zero: the boot has not begun
+	ready   bool
 	tails []stepTail
 }
 
@@ -27,13 +27,17 @@ type jobSink struct {
 type stepTail struct{ stdout, stderr tail }
 
 func newJobSink(job int, j *Job, observe func(Event), tell func(message)) *jobSink {
-	return &jobSink{job: job, steps: j.Steps, observe: observe, tell: tell, started: time.Now(), tails: make([]stepTail, len(j.Steps))}
+	return &jobSink{job: job, steps: j.Steps, observe: observe, tell: tell, tails: make([]stepTail, len(j.Steps))}
 }
 
 func (s *jobSink) event(e Event) {
 	e.Time = time.Now()
 	e.Job = s.job
-	e.Elapsed = e.Time.Sub(s.started)
+	s.mu.Lock()
+	if !s.started.IsZero() {
+		e.Elapsed = e.Time.Sub(s.started)
+	}
+	s.mu.Unlock()
 	s.observe(e)
 }
 
@@ -43,6 +47,14 @@ func (s *jobSink) stepEvent(step int, e Event) {
 		e.StepName = s.steps[step].Name
 	}
 	s.event(e)
+}
+
+// Booting is part of Sink.
+func (s *jobSink) Booting() {
+	s.mu.Lock()
+	s.started = time.Now()
+	s.mu.Unlock()
+	s.event(Event{Kind: JobBooting})
 }
 
 // Booted is part of Sink.

@@ -116,6 +116,7 @@ type recorder struct {
 	output  int
 }
 
+func (r *recorder) Booting()                               {}
 func (r *recorder) Booted(string)                          {}
 func (r *recorder) Up()                                    {}
 func (r *recorder) Ready()                                 {}

@@ -91,6 +91,7 @@ func newSession(r *Runtime, job *orchestrator.Job, sink orchestrator.Sink) *sess
 // run boots the sub-kernel, lets its steps run, and returns when nothing of it is left.
 func (s *session) run(ctx context.Context, stop <-chan struct{}) orchestrator.Result {
 	s.start = time.Now()
+	s.sink.Booting()
 	s.res = orchestrator.Result{Started: s.start, Outcome: orchestrator.BootFailed, Status: orchestrator.StatusFailed}
 	if err := s.boot(ctx); err != nil {
 		s.res.Reason, s.res.Hint = explain(err)
