@@ -74,6 +74,7 @@ func (ps *processes) start(e wire.Exec) {
 type startError struct {
 	status int
 	text   string
+	hidden bool // it can't be told whether there is such a file
 }
 
 func (e *startError) Error() string { return e.text }
@@ -124,9 +125,9 @@ func forkExec(file string, argv []string, attr *syscall.ProcAttr) (int, error) {
 
 func execError(name string, err error) error {
 	if errors.Is(err, unix.ENOENT) { // found, but the interpreter that it names is not there
-		return &startError{127, name + ": its interpreter is not found"}
+		return &startError{status: 127, text: name + ": its interpreter is not found"}
 	}
-	return &startError{126, fmt.Sprintf("%s: %v", name, err)}
+	return &startError{status: 126, text: fmt.Sprintf("%s: %v", name, err)}
 }
 
 // workdir is the folder to start in: the one asked for, which must exist, or the user's home, or /.
@@ -160,7 +161,7 @@ func underlying(err error) error {
 // lookPath finds the command's file as execvp(3) does, by the PATH of its own environment.
 func lookPath(argv, env []string, dir string) (string, error) {
 	if len(argv) == 0 || argv[0] == "" {
-		return "", &startError{127, "the command is empty"}
+		return "", &startError{status: 127, text: "the command is empty"}
 	}
 	name := argv[0]
 	if strings.Contains(name, "/") {
@@ -176,14 +177,14 @@ func lookPath(argv, env []string, dir string) (string, error) {
 		if err == nil {
 			return file, nil
 		}
-		if err.status == 126 {
+		if err.status == 126 && !err.hidden { // as shells do, and other than execvp: a closed folder of PATH says nothing
 			denied = err
 		}
 	}
 	if denied != nil {
 		return "", denied
 	}
-	return "", &startError{127, name + ": command not found"}
+	return "", &startError{status: 127, text: name + ": command not found"}
 }
 
 func absolute(name, dir string) string {
@@ -198,13 +199,13 @@ func executable(file, name string) *startError {
 	st, err := os.Stat(file)
 	switch {
 	case errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR):
-		return &startError{127, name + ": no such file or directory"}
+		return &startError{status: 127, text: name + ": no such file or directory"}
 	case err != nil:
-		return &startError{126, fmt.Sprintf("%s: %v", name, underlying(err))}
+		return &startError{status: 126, text: fmt.Sprintf("%s: %v", name, underlying(err)), hidden: true}
 	case st.IsDir():
-		return &startError{126, name + ": is a directory"}
+		return &startError{status: 126, text: name + ": is a directory"}
 	case st.Mode()&0o111 == 0:
-		return &startError{126, name + ": permission denied: it is not executable"}
+		return &startError{status: 126, text: name + ": permission denied: it is not executable"}
 	}
 	return nil
 }

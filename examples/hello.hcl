@@ -1,0 +1,4 @@
+# One sub-kernel and one command.
+subkernel "hello" {
+  command = "echo hello from Linux $(uname -r), as $(id -un)"
+}

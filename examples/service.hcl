@@ -1,0 +1,21 @@
+# A server and its test. The server is ready when something listens on its port, which is asked inside its own sub-kernel; it is stopped when
+# the test is done. There is no network between sub-kernels yet.
+subkernel "server" {
+  memory  = "64M"
+  service = true
+  command = ["perl", "-MIO::Socket::INET", "-e", <<-EOT
+    my $s = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => 8080, Listen => 5, ReuseAddr => 1) or die $@;
+    while (my $c = $s->accept) { print $c "hello\n"; close $c }
+  EOT
+  ]
+  ready {
+    port    = 8080
+    timeout = "30s"
+  }
+}
+
+subkernel "test" {
+  memory     = "64M"
+  depends_on = [subkernel.server]
+  command    = "echo the server is ready"
+}
