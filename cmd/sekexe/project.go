@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -122,7 +123,11 @@ func newPlanCommand() *cobra.Command {
 
 // output writes a command's result to standard output.
 func output(write func(io.Writer) error) error {
-	if err := write(os.Stdout); err != nil {
+	err := write(os.Stdout)
+	if errors.Is(err, syscall.EPIPE) {
+		return status(128 + int(syscall.SIGPIPE)) // who reads no more wants no words about it
+	}
+	if err != nil {
 		return failure(fmt.Errorf("standard output: %w", err))
 	}
 	return nil
