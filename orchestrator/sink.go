@@ -20,7 +20,7 @@ type jobSink struct {
 	mu      sync.Mutex
 	started time.Time // zero: the boot has not begun
 	ready   bool
-	tails []stepTail
+	tails   []stepTail
 }
 
 // A stepTail holds the last output of a step, by stream.
