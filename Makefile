@@ -41,10 +41,13 @@ lint: init ## gofmt, vet, staticcheck
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 
+bench: build ## measure sekexe against its floor: see bench/README.md
+	$(GO) run ./bench
+
 fuzz: init ## fuzz every parser for FUZZTIME each
 	hack/fuzz $(FUZZTIME)
 
 clean: ## remove what was built
 	rm -rf bin $(ASSETS)/sekexe-init $(ASSETS)/sekexe-init.sha256
 
-.PHONY: help build kernel init install prerequisites test-prerequisites demo test lint fuzz clean
+.PHONY: help build kernel init install prerequisites test-prerequisites demo test lint bench fuzz clean
