@@ -23,12 +23,15 @@ import (
 // fakePrefix begins the name by which this test binary is called to be a kernel with a hostile guest; the rest of the name says which.
 const fakePrefix = "fake-kernel-"
 
+// fakeLine is a fake kernel's end of the line: a variable of the package, so that it isn't closed as garbage.
+var fakeLine *os.File
+
 func TestMain(m *testing.M) {
 	name := filepath.Base(os.Args[0])
 	switch {
 	case strings.HasPrefix(name, fakePrefix):
-		line := os.NewFile(lineFD, "line")
-		fakes[strings.TrimPrefix(name, fakePrefix)](line)
+		fakeLine = os.NewFile(lineFD, "line")
+		fakes[strings.TrimPrefix(name, fakePrefix)](fakeLine)
 		os.Exit(0)
 	case len(os.Args) > 1 && os.Args[1] == reaper.Arg:
 		if err := reaper.Main(os.Args); err != nil {

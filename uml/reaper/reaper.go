@@ -7,6 +7,8 @@ package reaper
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -44,8 +46,15 @@ func Start(init, dir, notes string) (*Reaper, error) {
 		return nil, fmt.Errorf("reaper: open %s: %w", os.DevNull, err)
 	}
 	defer null.Close()
-	p, err := os.StartProcess(init, []string{init, Arg, dir, notes, strconv.Itoa(os.Getpid())}, &os.ProcAttr{
-		Dir: "/", Env: []string{}, Files: []*os.File{null, null, null, r},
+	stdin, settings := null, ""
+	if t, err := unix.IoctlGetTermios(0, unix.TCGETS); err == nil { // a terminal: it may be raw when this process is killed
+		var b bytes.Buffer
+		if binary.Write(&b, binary.NativeEndian, t) == nil {
+			stdin, settings = os.Stdin, hex.EncodeToString(b.Bytes())
+		}
+	}
+	p, err := os.StartProcess(init, []string{init, Arg, dir, notes, strconv.Itoa(os.Getpid()), settings}, &os.ProcAttr{
+		Dir: "/", Env: []string{}, Files: []*os.File{stdin, null, null, r},
 		Sys: &syscall.SysProcAttr{Setsid: true}, // a terminal's Ctrl-C is not for it
 	})
 	if err != nil {
@@ -77,8 +86,8 @@ func (r *Reaper) Stop() error {
 
 // Main is the reaper process.
 func Main(args []string) error {
-	if len(args) != 5 {
-		return fmt.Errorf("reaper: start: want %s DIR NOTES PID", Arg)
+	if len(args) != 6 {
+		return fmt.Errorf("reaper: start: want %s DIR NOTES PID TERMINAL", Arg)
 	}
 	dir, notes := args[2], args[3]
 	parent, err := strconv.Atoi(args[4])
@@ -93,6 +102,7 @@ func Main(args []string) error {
 	for g := range groups {
 		_ = unix.Kill(-g, unix.SIGKILL)
 	}
+	restoreTerminal(args[5])
 	killUnborn()
 	KillUsers(dir)
 	found, _ := filepath.Glob(filepath.Join(notes, "*."+filepath.Base(dir)+".*"))
@@ -100,6 +110,19 @@ func Main(args []string) error {
 		os.Remove(n)
 	}
 	return os.RemoveAll(dir)
+}
+
+// restoreTerminal gives the terminal on descriptor 0 the settings that it had when the reaper was started, in hexadecimal; empty: there is
+// none. It is not the controlling terminal of the reaper, so that nothing stops it from doing so (tty_ioctl(4)).
+func restoreTerminal(settings string) {
+	b, err := hex.DecodeString(settings)
+	if err != nil || len(b) == 0 {
+		return
+	}
+	var t unix.Termios
+	if binary.Read(bytes.NewReader(b), binary.NativeEndian, &t) == nil {
+		_ = unix.IoctlSetTermios(0, unix.TCSETS, &t) // if the terminal is gone, too, nobody minds
+	}
 }
 
 // watch follows the groups until the watched process has ended. The pipe's end alone doesn't say that: a kernel that was being started in
