@@ -28,6 +28,9 @@ func modulesDir() (string, error) {
 	return "/lib/modules/" + unix.ByteSliceToString(u.Release[:]), nil
 }
 
+// initAsModprobe names our init to the kernel wherever it lies, also where the root hides its folder.
+const initAsModprobe = "/proc/1/exe"
+
 // mountModules shows the kernel's modules where they are looked for. When the kernel needs one it calls modprobe
 // (Documentation/admin-guide/sysctl/kernel.rst); where the root has none, our init serves.
 func mountModules(s *wire.Spec) error {
@@ -51,7 +54,7 @@ func mountModules(s *wire.Spec) error {
 	if _, err := os.Stat("/sbin/modprobe"); err == nil && !aside {
 		return nil
 	}
-	if err := os.WriteFile("/proc/sys/kernel/modprobe", []byte(s.Init), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.WriteFile("/proc/sys/kernel/modprobe", []byte(initAsModprobe), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("root: name a modprobe: %w", err)
 	}
 	return nil

@@ -95,7 +95,7 @@ func (s *session) vanished(when string) string {
 func (s *session) spec() wire.Spec {
 	j := s.job
 	sp := wire.Spec{
-		Hostname: j.Hostname, Init: s.rt.init, Root: j.RootMode, Cgroups: j.Cgroups, Modules: s.info.Modules,
+		Hostname: j.Hostname, Root: j.RootMode, Cgroups: j.Cgroups, Modules: s.info.Modules,
 	}
 	for _, m := range j.Mounts {
 		sp.Mounts = append(sp.Mounts, wire.Mount{Source: m.Source, Target: m.Target, Mode: m.Mode, File: isFile(m.Source)})

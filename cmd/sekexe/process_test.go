@@ -292,6 +292,11 @@ subkernel "waits" {
   command    = "true"
 }
 `
+	const deaf = `subkernel "deaf" {
+  memory  = "64M"
+  command = "trap '' TERM; echo ready; while :; do sleep 1000; done"
+}
+`
 	for _, c := range []struct {
 		name    string
 		args    []string
@@ -306,10 +311,15 @@ subkernel "waits" {
 			[]syscall.Signal{syscall.SIGINT, syscall.SIGINT}, 130, "ready\n", `^sekexe: warning: the run was interrupted[^\n]*\n$`},
 		{"up once", []string{"up", "--progress", "quiet"},
 			[]syscall.Signal{syscall.SIGTERM}, 143, "works | ready\nworks | trapped\n", `(?s)works +cancelled +125.*waits +cancelled +125.*interrupted`},
+		{"up by Ctrl-C", []string{"up", "--progress", "quiet"},
+			[]syscall.Signal{syscall.SIGINT}, 130, "works | ready\nworks | trapped\n", `(?s)works +cancelled +125.*waits +cancelled +125.*interrupted`},
+		{"up twice", []string{"up", "--progress", "quiet", "-f", "deaf.hcl"},
+			[]syscall.Signal{syscall.SIGINT, syscall.SIGINT}, 130, "deaf | ready\n", `(?s)deaf +cancelled +125.*interrupted`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := testSandbox(t)
 			s.write(t, "sekexe.hcl", file)
+			s.write(t, "deaf.hcl", deaf)
 			cmd := s.command(t, c.args...)
 			stdout, stderr := start(t, cmd)
 			stdout.until(t, "ready\n")
@@ -393,4 +403,45 @@ subkernel "depends" {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("report (-want +got):\n%s\n%s", diff, out)
 	}
+}
+
+// TestStoppedReader holds that a reader of sekexe's output who has stopped reading keeps no kernel alive beyond its time, loses nothing that
+// was printed before, and can't keep sekexe from being interrupted.
+func TestStoppedReader(t *testing.T) {
+	t.Parallel()
+	t.Run("timeout", func(t *testing.T) {
+		t.Parallel()
+		s := testSandbox(t)
+		cmd := s.command(t, "run", "-m", "64M", "--timeout", "1s", "--stop-timeout", "1s", "yes")
+		stdout, _ := start(t, cmd)
+		stdout.until(t, "^y\n") // and no more, for now
+		ps := s.kernelProcesses(t)
+		if len(ps) == 0 {
+			t.Fatal("no kernel runs")
+		}
+		waitAll(t, ps)
+		if text := stdout.rest(t); strings.Trim(text, "y\n") != "" || len(text) < 1<<16 {
+			t.Errorf("%d bytes of output are left for the reader, want more than a pipe holds, and no others than were printed", len(text))
+		}
+		if got := exitStatus(t, cmd.Wait()); got != 124 {
+			t.Errorf("exit status %d, want 124", got)
+		}
+	})
+	t.Run("interrupt", func(t *testing.T) {
+		t.Parallel()
+		s := testSandbox(t)
+		cmd := s.command(t, "run", "-m", "64M", "yes")
+		stdout, stderr := start(t, cmd)
+		stdout.until(t, "^y\n")
+		if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+			t.Fatal(err)
+		}
+		stderr.until(t, "interrupted")
+		if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+			t.Fatal(err)
+		}
+		if got := exitStatus(t, cmd.Wait()); got != 130 {
+			t.Errorf("exit status %d, want 130", got)
+		}
+	})
 }

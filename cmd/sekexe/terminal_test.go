@@ -122,3 +122,28 @@ func TestEscape(t *testing.T) {
 		t.Errorf("the terminal is not as it was (-before +after):\n%s", diff)
 	}
 }
+
+// TestTerminalAfterKill holds that kill -9, which sekexe can't hear, leaves no raw terminal behind.
+func TestTerminalAfterKill(t *testing.T) {
+	t.Parallel()
+	s := testSandbox(t)
+	cmd := s.command(t, "run", "-m", "64M", "echo ready; exec sleep 1000")
+	out, _, tty := startOnTerminal(t, cmd, &pty.Winsize{Rows: 24, Cols: 80})
+	before := termios(t, tty)
+	out.until(t, `ready`)
+	if got := termios(t, tty); got == before {
+		t.Error("the terminal is not raw while the guest has it")
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); exitStatus(t, err) != -1 {
+		t.Errorf("sekexe: %v, want it killed", err)
+	}
+	if err := s.waitGone(); err != nil { // the reaper is the last to go
+		t.Error(err)
+	}
+	if diff := cmp.Diff(before, termios(t, tty)); diff != "" {
+		t.Errorf("the terminal is not as it was (-before +after):\n%s", diff)
+	}
+}

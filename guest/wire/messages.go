@@ -21,8 +21,6 @@ type Failure struct {
 // Spec is what the guest makes before it says Up.
 type Spec struct {
 	Hostname string
-	// Init is the host's path of the guest's init, for the kernel's calls of modprobe where the root has none.
-	Init string
 	// Root is "overlay" or "ro".
 	Root string
 	// Cgroups is "v2" or "v1".
