@@ -31,6 +31,9 @@ type initProcess struct {
 	// exchange is the host's exchange folder: a descriptor, which lasts when the root changes.
 	exchange int
 	procs    processes
+	trace    tracer
+	// mainAt and helloAt are when Main began and when Hello was said, by clock.
+	mainAt, helloAt int64
 }
 
 // Main is PID 1 of a sub-kernel. It returns only if it could not end the kernel, which then panics.
@@ -39,14 +42,14 @@ func Main() error {
 	if os.Getpid() != 1 || exchange == "" {
 		return errors.New("init: start: this program is the first process of a sub-kernel and does nothing anywhere else")
 	}
-	p := &initProcess{}
+	p := &initProcess{mainAt: clock()}
 	if err := p.openExchange(exchange); err != nil {
 		return err
 	}
 	if err := p.connect(); err != nil {
 		return err
 	}
-	p.procs.init(p.out)
+	p.procs.init(p.out, &p.trace)
 	go p.procs.reap()
 	p.serve()
 	p.powerOff()
@@ -90,10 +93,12 @@ func (p *initProcess) connect() error {
 	if err := unix.Sysinfo(&si); err != nil {
 		return fmt.Errorf("init: sysinfo: %w", err)
 	}
+	p.helloAt = clock()
 	return p.out.WriteJSON(wire.KindHello, wire.Hello{
 		Protocol: wire.Protocol,
 		Kernel:   unix.ByteSliceToString(u.Release[:]),
 		Memory:   int64(si.Totalram) * int64(si.Unit),
+		Clock:    p.helloAt,
 	})
 }
 
@@ -224,7 +229,10 @@ func (p *initProcess) setUp(payload []byte) error {
 	if err := wire.Decode(wire.KindSpec, payload, &s); err != nil {
 		return err
 	}
-	if err := makeRoot(&s, p.notice); err != nil {
+	if s.Trace {
+		p.trace.start(p.mainAt, p.helloAt)
+	}
+	if err := p.makeRoot(&s); err != nil {
 		return err
 	}
 	return p.out.Write(wire.KindUp)
@@ -247,8 +255,13 @@ func (p *initProcess) fail(err error) {
 
 // powerOff kills every process, writes everything to its disks, says Done and ends the kernel.
 func (p *initProcess) powerOff() {
+	end := p.trace.begin("kill what still runs")
 	p.procs.killAll()
+	end()
+	end = p.trace.begin("sync")
 	unix.Sync()
+	end()
+	p.trace.send(p.out)
 	_ = p.out.Write(wire.KindDone)
 	if rc, err := p.line.SyscallConn(); err == nil {
 		_ = rc.Control(func(fd uintptr) { _ = unix.IoctlSetInt(int(fd), unix.TCSBRK, 1) }) // tcdrain: nothing may be left in the driver

@@ -17,7 +17,8 @@ import (
 
 // processes are the commands that the host has started, and the reaping of every process of the sub-kernel.
 type processes struct {
-	out *wire.Writer
+	out   *wire.Writer
+	trace *tracer
 
 	// mu guards the maps. It is held while a command is started and entered, so that the reaper, which takes it too, can't see an end
 	// before its beginning.
@@ -35,10 +36,12 @@ type command struct {
 	out   []*output
 	in    *input
 	tty   *os.File // the terminal's master; nil without one
+	// running ends its span of the trace.
+	running func()
 }
 
-func (ps *processes) init(out *wire.Writer) {
-	ps.out = out
+func (ps *processes) init(out *wire.Writer, t *tracer) {
+	ps.out, ps.trace = out, t
 	ps.byID = map[wire.ID]*command{}
 	ps.byPID = map[int]*command{}
 }
@@ -81,6 +84,7 @@ func (e *startError) Error() string { return e.text }
 
 // spawn makes the command's descriptors and starts it.
 func (ps *processes) spawn(e wire.Exec) (*command, error) {
+	end := ps.trace.begin("find the command")
 	cr, err := lookUpUser(e.User)
 	if err != nil {
 		return nil, err
@@ -94,6 +98,8 @@ func (ps *processes) spawn(e wire.Exec) (*command, error) {
 	if err != nil {
 		return nil, err
 	}
+	end()
+	end = ps.trace.begin("start the command")
 	c := &command{id: e.ID, quiet: e.Quiet}
 	files, err := c.open(ps.out, e)
 	if err != nil {
@@ -111,6 +117,8 @@ func (ps *processes) spawn(e wire.Exec) (*command, error) {
 		c.close()
 		return nil, execError(e.Argv[0], err)
 	}
+	end()
+	c.running = ps.trace.begin("the command runs")
 	return c, nil
 }
 
@@ -318,9 +326,12 @@ func (ps *processes) reapOne() bool {
 
 // finish sends what the command has printed, and then how it ended. What it left running keeps its output.
 func (ps *processes) finish(c *command, ws syscall.WaitStatus) {
+	c.running()
+	end := ps.trace.begin("send the rest of its output")
 	for _, o := range c.out {
 		o.drain()
 	}
+	end()
 	if c.in != nil {
 		c.in.stop()
 	}

@@ -91,40 +91,53 @@ func mountDev(dir string) error {
 }
 
 // makeRoot makes the guest's file tree as the Spec says and enters it.
-func makeRoot(s *wire.Spec, notice func(error)) error {
-	if err := enterRoot(s); err != nil {
-		return err
+func (p *initProcess) makeRoot(s *wire.Spec) error {
+	// After the first, every path is one of the guest's own root: links in it, absolute ones too, lead where they lead in the guest.
+	for _, part := range []struct {
+		name string
+		do   func() error
+	}{
+		{"enter the root", func() error { return enterRoot(s) }},
+		{"mount the devices", func() error { return mountDev("/dev") }},
+		{"mount the system's file systems", mountSystem},
+		{"lay files over the root", func() error { return readOnlyExtras(s) }},
+		{"link the devices", linkDevices},
+		{"mount the control groups", func() error { return mountCgroups(s.Cgroups) }},
+		{"show the modules", func() error { return mountModules(s) }},
+		{"mount what the spec says", func() error { return mountAll(s) }},
+		{"settle", func() error { return settle(s, p.notice) }},
+	} {
+		end := p.trace.begin(part.name)
+		if err := part.do(); err != nil {
+			return err
+		}
+		end()
 	}
-	// From here on every path is one of the guest's own root: links in it, absolute ones too, lead where they lead in the guest.
-	if err := mountDev("/dev"); err != nil {
-		return err
-	}
+	return nil
+}
+
+// mountSystem makes the mounts that every root has.
+func mountSystem() error {
 	for _, m := range systemMounts {
 		if err := m.do(); err != nil {
 			return err
 		}
 	}
-	if s.Root == "ro" {
-		if err := readOnlyExtras(s); err != nil {
-			return err
-		}
-	}
-	for _, l := range [][2]string{{"/proc/self/fd", "/dev/fd"}, {"/proc/self/fd/0", "/dev/stdin"}, {"/proc/self/fd/1", "/dev/stdout"}, {"/proc/self/fd/2", "/dev/stderr"}, {"pts/ptmx", "/dev/ptmx"}} {
+	return nil
+}
+
+// linkDevices makes the names in /dev that lead elsewhere.
+func linkDevices() error {
+	for _, l := range [][2]string{
+		{"/proc/self/fd", "/dev/fd"}, {"/proc/self/fd/0", "/dev/stdin"}, {"/proc/self/fd/1", "/dev/stdout"}, {"/proc/self/fd/2", "/dev/stderr"},
+		{"pts/ptmx", "/dev/ptmx"},
+	} {
 		_ = os.Remove(l[1])
 		if err := os.Symlink(l[0], l[1]); err != nil {
 			return fmt.Errorf("root: make %s: %w", l[1], err)
 		}
 	}
-	if err := mountCgroups(s.Cgroups); err != nil {
-		return err
-	}
-	if err := mountModules(s); err != nil {
-		return err
-	}
-	if err := mountAll(s); err != nil {
-		return err
-	}
-	return settle(s, notice)
+	return nil
 }
 
 // mountAll makes the mounts of the Spec, each after those that it may lie in.
@@ -248,6 +261,9 @@ func etcFiles(s *wire.Spec) map[string]string {
 
 // readOnlyExtras lays what a guest needs to write over a read-only root: /tmp, and its own files in /etc where the host has them.
 func readOnlyExtras(s *wire.Spec) error {
+	if s.Root != "ro" {
+		return nil
+	}
 	tmp := mount{fs: "tmpfs", source: "tmp", target: "/tmp", flags: unix.MS_NOSUID | unix.MS_NODEV, data: "mode=1777", mode: 0o1777}
 	if err := tmp.do(); err != nil {
 		return err

@@ -25,11 +25,13 @@ const (
 	KernelLog   // Data
 	Notice      // Text; Job is -1 if it is about the run
 	JobStopping // it has been asked to end: Text says why
-	JobEnded    // Report, Elapsed; the last event of a job
-	RunEnded    // Run; Job is -1; the last event
+	// Traced: Span. Times for those who look at where they go; it says nothing that the other events don't.
+	Traced
+	JobEnded // Report, Elapsed; the last event of a job
+	RunEnded // Run; Job is -1; the last event
 )
 
-var eventNames = [...]string{"", "booting", "booted", "up", "ready", "step-started", "step-ended", "output", "kernel-log", "notice", "stopping", "ended", "run-ended"}
+var eventNames = [...]string{"", "booting", "booted", "up", "ready", "step-started", "step-ended", "output", "kernel-log", "notice", "stopping", "traced", "ended", "run-ended"}
 
 // String returns the name of the kind, as JSON events have it.
 func (k EventKind) String() string { return eventNames[k] }
@@ -47,6 +49,7 @@ type Event struct {
 	Data       []byte
 	Text       string
 	StepResult *StepResult
+	Span       *Span
 	Report     *SubkernelReport
 	Run        *Report
 }

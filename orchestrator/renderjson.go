@@ -59,6 +59,7 @@ func (j *jsonLines) Event(e Event) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	switch e.Kind {
+	case Traced:
 	case Output:
 		j.addLines(e, int(e.Stream))
 	case KernelLog:

@@ -39,6 +39,8 @@ type Sink interface {
 	Kernel(p []byte)
 	// Notice passes on a sentence for the user about something that went wrong without ending the job.
 	Notice(text string)
+	// Span passes on what something took.
+	Span(s Span)
 }
 
 // A Stream is one of the two outputs of a command.

@@ -110,6 +110,9 @@ func (s *jobSink) Kernel(p []byte) { s.event(Event{Kind: KernelLog, Data: p}) }
 // Notice is part of Sink.
 func (s *jobSink) Notice(text string) { s.event(Event{Kind: Notice, Text: text}) }
 
+// Span is part of Sink.
+func (s *jobSink) Span(sp Span) { s.event(Event{Kind: Traced, Span: &sp}) }
+
 // tail returns the last lines of what a step printed.
 func (s *jobSink) tail(step int) (stdout, stderr string) {
 	s.mu.Lock()

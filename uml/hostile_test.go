@@ -120,6 +120,7 @@ type recorder struct {
 }
 
 func (r *recorder) Booting()                               {}
+func (r *recorder) Span(orchestrator.Span)                 {}
 func (r *recorder) Booted(string)                          {}
 func (r *recorder) Up()                                    {}
 func (r *recorder) Ready()                                 {}

@@ -96,6 +96,8 @@ func (s *session) handle(f frame) error {
 		}
 	case wire.KindNotice:
 		s.sink.Notice(clean(string(f.payload)))
+	case wire.KindTrace:
+		return s.guestSpans(f.payload)
 	case wire.KindDone:
 		s.done = true
 		s.deadline.Reset(powerOffTimeout)
@@ -118,6 +120,8 @@ func (s *session) hello(payload []byte) error {
 		return fmt.Errorf("guest: %w: it speaks version %d, this program version %d", wire.ErrProtocol, h.Protocol, wire.Protocol)
 	}
 	s.phase = greeted
+	s.mark = s.span("the kernel boots, until hello", s.mark)
+	s.guestZero = s.mark.Add(-time.Duration(h.Clock))
 	s.res.Boot = time.Since(s.start)
 	s.res.KernelVersion = clean(h.Kernel)
 	s.sink.Booted(s.res.KernelVersion)
@@ -135,6 +139,7 @@ func (s *session) isUp() error {
 	}
 	s.phase = up
 	s.releaseBoot()
+	s.mark = s.span("the guest makes its root", s.mark)
 	s.res.Up = time.Since(s.start)
 	s.deadline.Reset(never)
 	s.sink.Up()
@@ -305,6 +310,7 @@ func (s *session) bootOverdue() string {
 // powerOff asks the guest to end.
 func (s *session) powerOff() {
 	s.phase = off
+	s.mark = s.span("steps", s.mark)
 	s.ready.stop()
 	s.send(wire.KindPowerOff, nil)
 	s.deadline.Reset(max(powerOffTimeout, s.job.StopTimeout))

@@ -33,6 +33,8 @@ type Options struct {
 	MaxMemory int64
 	// Verbose lets kernels print their whole log.
 	Verbose bool
+	// Trace, if set, is told what New and Close take, and lets guests measure what they do.
+	Trace func(orchestrator.Span)
 }
 
 // A Runtime boots sub-kernels on this host. It must be closed.
@@ -55,23 +57,38 @@ var _ orchestrator.Runtime = (*Runtime)(nil)
 
 // New makes a Runtime, with its scratch folder and its reaper. The errors of folders that won't do say why for each.
 func New(o Options) (*Runtime, error) {
+	end := o.begin("make the scratch folder")
 	s, err := openScratch(o.ID, o.MaxMemory)
 	if err != nil {
 		return nil, &MemoryError{err}
 	}
+	end()
 	r := &Runtime{o: o, scratch: s, kernels: map[orchestrator.KernelChoice]func() (*kernel.Info, error){}}
 	notes := filepath.Join(s.base, cpuDir)
+	end = o.begin("lay down the init")
 	if r.init, err = o.Init(s.base); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
+	end()
+	end = o.begin("start the reaper")
 	if r.reaper, err = reaper.Start(r.init, s.dir, notes); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
+	end()
 	if r.cpus, err = newCPUs(notes, o.ID); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	r.boots = make(chan struct{}, max(4, 2*len(r.cpus.allowed)))
 	return r, nil
+}
+
+// begin begins a span of the Runtime's own, which the returned function ends.
+func (o *Options) begin(name string) (end func()) {
+	if o.Trace == nil {
+		return func() {}
+	}
+	start := time.Now()
+	return func() { o.Trace(orchestrator.Span{Name: name, Start: start, Duration: time.Since(start)}) }
 }
 
 // A MemoryError says that no folder can hold guest memory.
@@ -90,7 +107,13 @@ const memoryHint = "name a folder on a file system with enough space that is not
 // Close removes what the sub-kernels have shared. All of them must have ended.
 func (r *Runtime) Close() error {
 	removeNotes(r.scratch.base, r.o.ID)
-	return errors.Join(r.reaper.Stop(), r.scratch.close())
+	end := r.o.begin("stop the reaper")
+	err := r.reaper.Stop()
+	end()
+	end = r.o.begin("remove the scratch folder")
+	err = errors.Join(err, r.scratch.close())
+	end()
+	return err
 }
 
 // kernel finds a kernel, each once.

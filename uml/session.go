@@ -43,6 +43,8 @@ type session struct {
 
 	releaseBoot func()
 	start       time.Time
+	mark        time.Time // where the next span of the trace begins
+	guestZero   time.Time // when the guest's clock was zero, or a little later; valid after Hello
 	res         orchestrator.Result
 
 	// The loop's state.
@@ -99,7 +101,9 @@ func (s *session) run(ctx context.Context, stop <-chan struct{}) orchestrator.Re
 		s.loop(ctx, stop)
 		s.finish()
 	}
+	s.mark = time.Now()
 	s.cleanUp()
+	s.span("clean up", s.mark)
 	s.fillSteps()
 	s.res.Total = time.Since(s.start)
 	return s.res
@@ -111,6 +115,7 @@ func (s *session) boot(ctx context.Context) (err error) {
 	if s.info, err = s.rt.kernel(ctx, j.Kernel); err != nil {
 		return err
 	}
+	s.mark = s.span("find the kernel", s.start)
 	s.res.KernelPath, s.res.KernelVersion = s.info.Path, s.info.Version
 	if j.CPUs > 1 {
 		return withHint(fmt.Errorf("kernel %s: use %d CPUs: sub-kernels have one CPU each so far", s.info.Path, j.CPUs), "set cpus = 1")
@@ -123,7 +128,12 @@ func (s *session) boot(ctx context.Context) (err error) {
 	}
 	s.logs = openLogs(s.rt.o.LogDir, j.ID, s.sink.Notice)
 	s.res.Logs = s.logs.dir
-	return s.launch()
+	s.mark = s.span("make folders", s.mark)
+	if err := s.launch(); err != nil {
+		return err
+	}
+	s.mark = s.span("start the kernel's process", s.mark)
+	return nil
 }
 
 // launch makes the control line and the kernel's log, starts the kernel, and starts listening.

@@ -16,6 +16,7 @@ func (s *session) finish() {
 	s.proc.kill()
 	<-s.proc.done
 	<-s.console.done
+	s.span("the kernel powers off", s.mark)
 	r := &s.res
 	switch {
 	case s.ending != nil && s.ending.job:
@@ -96,6 +97,7 @@ func (s *session) spec() wire.Spec {
 	j := s.job
 	sp := wire.Spec{
 		Hostname: j.Hostname, Root: j.RootMode, Cgroups: j.Cgroups, Modules: s.info.Modules,
+		Trace: s.rt.o.Trace != nil,
 	}
 	for _, m := range j.Mounts {
 		sp.Mounts = append(sp.Mounts, wire.Mount{Source: m.Source, Target: m.Target, Mode: m.Mode, File: isFile(m.Source)})

@@ -28,6 +28,7 @@ type runOptions struct {
 	keep    bool
 	verbose bool
 	quiet   bool
+	trace   string // file
 }
 
 // A host is what a run needs of this machine: its run directory and its Runtime.
@@ -35,11 +36,13 @@ type host struct {
 	dir     *rundir.Dir // nil: there is no place for one
 	runtime *uml.Runtime
 	o       runOptions
+	tracing *tracing // nil without --trace
 }
 
 // openHost makes both. It must be closed.
-func openHost(o runOptions, maxMemory int64) (*host, error) {
-	h := &host{o: o}
+func openHost(o runOptions, maxMemory int64, tr *tracing) (*host, error) {
+	h := &host{o: o, tracing: tr}
+	tr.span("read what to do")
 	id := rundir.NewID()
 	var err error
 	if o.runDir != "" {
@@ -52,14 +55,17 @@ func openHost(o runOptions, maxMemory int64) (*host, error) {
 		}
 		h.notice("no logs are kept: " + err.Error())
 	}
+	tr.span("make the run directory")
 	uo := uml.Options{
 		ID: id, Kernels: newFinder(), LogDir: h.path(), MaxMemory: maxMemory, Verbose: o.verbose,
-		Init: func(fallback string) (string, error) { return layDownInit(cacheDir(), fallback) },
+		Init:  func(fallback string) (string, error) { return layDownInit(cacheDir(), fallback) },
+		Trace: tr.add(),
 	}
 	if h.runtime, err = uml.New(uo); err != nil {
 		h.closeDir(false)
 		return nil, err
 	}
+	tr.span("make the runtime")
 	return h, nil
 }
 
@@ -86,12 +92,17 @@ func (h *host) notice(text string) {
 	}
 }
 
-// close ends the Runtime and finishes the run directory.
+// close ends the Runtime, finishes the run directory and writes the trace.
 func (h *host) close(ok bool) {
 	if err := h.runtime.Close(); err != nil {
 		h.notice(err.Error())
 	}
+	h.tracing.span("close the runtime")
 	h.closeDir(ok)
+	h.tracing.span("finish the run directory")
+	if err := h.tracing.write(); err != nil {
+		h.notice(err.Error())
+	}
 }
 
 func (h *host) closeDir(ok bool) {

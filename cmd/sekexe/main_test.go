@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -54,6 +56,7 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":    scriptExits,
 			"outcomes": scriptOutcomes,
+			"spans":    scriptSpans,
 			"gone":     scriptGone,
 		},
 	})
@@ -95,6 +98,39 @@ func scriptOutcomes(ts *testscript.TestScript, neg bool, args []string) {
 		for _, st := range s.Steps {
 			fmt.Fprintln(ts.Stdout(), st.line(s.Name+"/"+st.Name))
 		}
+	}
+}
+
+// scriptSpans is "spans FILE": it prints the spans of the trace in the file as lines "PROCESS/THREAD NAME", sorted, each once.
+func scriptSpans(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: spans FILE")
+	}
+	var trace struct {
+		TraceEvents []struct {
+			Name, Ph string
+			Ts, Dur  float64
+			Pid, Tid int
+			Args     map[string]string
+		}
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &trace))
+	processes, threads := map[int]string{}, map[[2]int]string{}
+	lines := map[string]bool{}
+	for _, e := range trace.TraceEvents {
+		switch {
+		case e.Name == "process_name":
+			processes[e.Pid] = e.Args["name"]
+		case e.Name == "thread_name":
+			threads[[2]int{e.Pid, e.Tid}] = e.Args["name"]
+		case e.Ph != "X" || e.Ts < 0 || e.Dur < 0:
+			ts.Fatalf("trace %s: an event is none that is expected: %+v", args[0], e)
+		default:
+			lines[processes[e.Pid]+"/"+threads[[2]int{e.Pid, e.Tid}]+" "+e.Name] = true
+		}
+	}
+	for _, l := range slices.Sorted(maps.Keys(lines)) {
+		fmt.Fprintln(ts.Stdout(), l)
 	}
 }
 

@@ -91,6 +91,7 @@ func addRunOptions(cmd *cobra.Command, o *runOptions) {
 	fl.StringVar(&o.runDir, "run-dir", "", "folder for the logs of this run, which is kept (default: a new one in the state folder)")
 	fl.BoolVar(&o.keep, "keep", false, "keep the logs of this run for good")
 	fl.BoolVar(&o.verbose, "verbose", false, "let kernels log all that they do")
+	fl.StringVar(&o.trace, "trace", "", "write what everything took to this file, for Perfetto or chrome://tracing")
 	fl.BoolVarP(&o.quiet, "quiet", "q", false, "say nothing but what went wrong")
 }
 
@@ -115,7 +116,7 @@ func runOne(ctx context.Context, f *runFlags, args []string) (err error) {
 		defer w.Close()
 		kernelLog = w
 	}
-	h, err := openHost(f.runOptions, job.Memory)
+	h, err := openHost(f.runOptions, job.Memory, newTracing(f.trace, job.Name))
 	if err != nil {
 		return failure(err)
 	}
@@ -149,7 +150,8 @@ func (f *runFlags) supervise(ctx context.Context, h *host, job *orchestrator.Job
 	plan := &orchestrator.Plan{Project: "run", Nodes: []orchestrator.Node{{
 		Job: *job, Expect: orchestrator.Expect{Exit: []int{0}, Outcome: orchestrator.Exited},
 	}}}
-	rep := orchestrator.Run(in.ctx, plan, h.runtime, orchestrator.Options{Stop: in.stop, Observer: out, RunDir: h.path()})
+	rep := orchestrator.Run(in.ctx, plan, h.runtime, orchestrator.Options{Stop: in.stop, Observer: h.tracing.observe(out), RunDir: h.path()})
+	h.tracing.span("run")
 	if out.console != nil {
 		out.console.giveBack()
 	}

@@ -80,12 +80,13 @@ func (f *upFlags) run(ctx context.Context) error {
 	if len(plan.Nodes) == 0 {
 		return misuse("%s: it declares no subkernel: add a block such as subkernel \"hello\" { command = \"uname -a\" }", p.Files[0])
 	}
-	h, err := openHost(f.runOptions, greatestMemory(plan))
+	h, err := openHost(f.runOptions, greatestMemory(plan), newTracing(f.trace, jobNames(plan)...))
 	if err != nil {
 		return failure(err)
 	}
 	rep, signalled := f.supervise(ctx, h, plan, render)
 	err = f.publish(h, rep, reports)
+	h.tracing.span("report")
 	h.close(rep.OK())
 	if err != nil {
 		return failure(err)
@@ -109,8 +110,9 @@ func (f *upFlags) supervise(ctx context.Context, h *host, plan *orchestrator.Pla
 	})
 	defer in.close()
 	rep := orchestrator.Run(in.ctx, plan, h.runtime, orchestrator.Options{
-		Parallel: f.parallel, AbortOnFailure: f.abortOnFailure, Timeout: f.timeout, Stop: in.stop, Observer: render, RunDir: h.path(),
+		Parallel: f.parallel, AbortOnFailure: f.abortOnFailure, Timeout: f.timeout, Stop: in.stop, Observer: h.tracing.observe(render), RunDir: h.path(),
 	})
+	h.tracing.span("run")
 	if err := render.Close(); err != nil && !errors.Is(err, syscall.EPIPE) { // who reads no more wants no more
 		h.notice("output: " + err.Error())
 	}
@@ -149,6 +151,14 @@ func hasJob(p *orchestrator.Plan, name string) bool {
 	return false
 }
 
+func jobNames(p *orchestrator.Plan) []string {
+	names := make([]string, len(p.Nodes))
+	for i := range p.Nodes {
+		names[i] = p.Nodes[i].Job.Name
+	}
+	return names
+}
+
 func greatestMemory(p *orchestrator.Plan) int64 {
 	var most int64
 	for i := range p.Nodes {
@@ -178,10 +188,7 @@ func colorOn(f *os.File) bool { return colorWanted() && term.IsTerminal(int(f.Fd
 
 // renderer makes what shows the run.
 func (f *upFlags) renderer(plan *orchestrator.Plan) (orchestrator.Renderer, error) {
-	names := make([]string, len(plan.Nodes))
-	for i := range plan.Nodes {
-		names[i] = plan.Nodes[i].Job.Name
-	}
+	names := jobNames(plan)
 	o := orchestrator.RenderOptions{
 		Color:          colorWanted(), // on those of the two that are terminals
 		StdoutTerminal: term.IsTerminal(int(os.Stdout.Fd())), StderrTerminal: term.IsTerminal(int(os.Stderr.Fd())),

@@ -10,6 +10,7 @@ type Hello struct {
 	Protocol int    // must be Protocol
 	Kernel   string // the release of the running kernel (uname -r)
 	Memory   int64  // bytes that the kernel has left for the guest
+	Clock    int64  // CLOCK_MONOTONIC of the guest, in nanoseconds, when this was written
 }
 
 // Failure says why the guest can't carry the Spec out.
@@ -29,6 +30,23 @@ type Spec struct {
 	Modules string
 	Mounts  []Mount
 	Tmpfs   []Tmpfs
+	// Trace asks for a Trace before Done.
+	Trace bool
+}
+
+// MaxSpans is the greatest number of spans in a Trace.
+const MaxSpans = 100
+
+// A Trace says what the guest's own work has taken.
+type Trace struct {
+	Clock int64 // as Hello's
+	Spans []Span
+}
+
+// A Span is a stretch of time on the guest's CLOCK_MONOTONIC, in nanoseconds.
+type Span struct {
+	Name       string
+	Start, End int64
 }
 
 // A Mount makes a file or folder of the host visible in the guest.

@@ -23,7 +23,7 @@ import (
 )
 
 // Protocol is the version that Hello carries. Both ends come from one build, so that a difference means a mixed-up installation.
-const Protocol = 1
+const Protocol = 2
 
 // MaxPayload is the greatest length of a payload on the line, in bytes.
 const MaxPayload = 1 << 20
@@ -64,6 +64,8 @@ const (
 	KindNotice
 	// Done (no payload): everything is written to its disks, and power-off comes next. The last frame.
 	KindDone
+	// Trace (JSON Trace): what the guest has measured, if the Spec asked for it; once, before Done.
+	KindTrace
 )
 
 // What the host sends.
