@@ -94,7 +94,7 @@ func (p *initProcess) connect() error {
 		return fmt.Errorf("init: sysinfo: %w", err)
 	}
 	p.helloAt = clock()
-	return p.out.WriteJSON(wire.KindHello, wire.Hello{
+	return p.out.Send(wire.KindHello, &wire.Hello{
 		Protocol: wire.Protocol,
 		Kernel:   unix.ByteSliceToString(u.Release[:]),
 		Memory:   int64(si.Totalram) * int64(si.Unit),
@@ -250,7 +250,7 @@ func (p *initProcess) fail(err error) {
 	if errors.As(err, &h) {
 		f.Hint = h.hint
 	}
-	_ = p.out.WriteJSON(wire.KindFailure, f)
+	_ = p.out.Send(wire.KindFailure, &f)
 }
 
 // powerOff kills every process, writes everything to its disks, says Done and ends the kernel.

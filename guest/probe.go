@@ -11,7 +11,7 @@ import (
 func (p *initProcess) probe(r wire.Probe) {
 	ok := connects(unix.AF_INET, &unix.SockaddrInet4{Port: r.Port, Addr: [4]byte{127, 0, 0, 1}}) ||
 		connects(unix.AF_INET6, &unix.SockaddrInet6{Port: r.Port, Addr: [16]byte{15: 1}})
-	_ = p.out.WriteJSON(wire.KindProbed, wire.Probed{ID: r.ID, OK: ok}) // if the host is gone, nobody asks
+	_ = p.out.Send(wire.KindProbed, &wire.Probed{ID: r.ID, OK: ok}) // if the host is gone, nobody asks
 }
 
 func connects(family int, sa unix.Sockaddr) bool {

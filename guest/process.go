@@ -60,7 +60,7 @@ func (ps *processes) start(e wire.Exec) {
 		if errors.As(err, &se) {
 			status = se.status
 		}
-		_ = ps.out.WriteJSON(wire.KindExited, wire.Exited{ID: e.ID, Status: status, Error: err.Error()})
+		_ = ps.out.Send(wire.KindExited, &wire.Exited{ID: e.ID, Status: status, Error: err.Error()})
 		return
 	}
 	ps.byID[e.ID] = c
@@ -340,7 +340,7 @@ func (ps *processes) finish(c *command, ws syscall.WaitStatus) {
 		e.Signal = int(ws.Signal())
 		e.Status = 128 + e.Signal
 	}
-	_ = ps.out.WriteJSON(wire.KindExited, e)
+	_ = ps.out.Send(wire.KindExited, &e)
 }
 
 // killAll kills every process but this one, and waits for their ends.

@@ -58,6 +58,6 @@ func (t *tracer) send(w *wire.Writer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.on {
-		_ = w.WriteJSON(wire.KindTrace, wire.Trace{Clock: clock(), Spans: t.spans}) // if the host is gone, nobody wants to know
+		_ = w.Send(wire.KindTrace, &wire.Trace{Clock: clock(), Spans: t.spans}) // if the host is gone, nobody wants to know
 	}
 }

@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 }
 
 func hello(w *wire.Writer) {
-	_ = w.WriteJSON(wire.KindHello, wire.Hello{Protocol: wire.Protocol, Kernel: "9.9"})
+	_ = w.Send(wire.KindHello, &wire.Hello{Protocol: wire.Protocol, Kernel: "9.9"})
 }
 
 // untilUp plays a guest that behaves until its first command runs.
@@ -72,18 +72,18 @@ var fakes = map[string]func(line *os.File){
 	"endless":     func(l *os.File) { _, _ = l.Write([]byte{0, 15, 255, 255, byte(wire.KindStdout)}); endless(l) },
 	"huge":        func(l *os.File) { _, _ = l.Write([]byte{255, 255, 255, 255, 1}); select {} },
 	"zeros":       func(l *os.File) { endless(l) },
-	"version":     func(l *os.File) { _ = wire.NewWriter(l).WriteJSON(wire.KindHello, wire.Hello{Protocol: 99}); select {} },
+	"version":     func(l *os.File) { _ = wire.NewWriter(l).Send(wire.KindHello, &wire.Hello{Protocol: 99}); select {} },
 	"hello-twice": func(l *os.File) { w := wire.NewWriter(l); hello(w); hello(w); select {} },
 	"up-first":    func(l *os.File) { _ = wire.NewWriter(l).Write(wire.KindUp); select {} },
 	"host-word":   func(l *os.File) { w := wire.NewWriter(l); hello(w); _ = w.Write(wire.KindPowerOff); select {} },
-	"no-json":     func(l *os.File) { _ = wire.NewWriter(l).Write(wire.KindHello, []byte("{")); select {} },
+	"no-hello":    func(l *os.File) { _ = wire.NewWriter(l).Write(wire.KindHello, []byte("{")); select {} },
 	"crash":       func(l *os.File) { untilUp(l); _ = unix.Kill(os.Getpid(), unix.SIGKILL) },
 	"power-off":   func(l *os.File) { untilUp(l) },
 	"status": func(l *os.File) {
-		_ = untilUp(l).WriteJSON(wire.KindExited, wire.Exited{ID: 0, Status: 9999})
+		_ = untilUp(l).Send(wire.KindExited, &wire.Exited{ID: 0, Status: 9999})
 		select {}
 	},
-	"other-step":   func(l *os.File) { _ = untilUp(l).WriteJSON(wire.KindExited, wire.Exited{ID: 5}); select {} },
+	"other-step":   func(l *os.File) { _ = untilUp(l).Send(wire.KindExited, &wire.Exited{ID: 5}); select {} },
 	"other-output": func(l *os.File) { _ = untilUp(l).WriteID(wire.KindStdout, 77, []byte("x")); select {} },
 	"long-word":    func(l *os.File) { _ = untilUp(l).Write(wire.KindNotice, make([]byte, 100_000)); select {} },
 	"deaf":         func(l *os.File) { untilUp(l); select {} }, // to signals and to PowerOff
@@ -92,7 +92,7 @@ var fakes = map[string]func(line *os.File){
 		for range 1000 {
 			_ = w.WriteID(wire.KindInputTaken, 0, wire.AppendCount(nil, 1<<30))
 		}
-		_ = w.WriteJSON(wire.KindExited, wire.Exited{ID: 0, Status: 0})
+		_ = w.Send(wire.KindExited, &wire.Exited{ID: 0, Status: 0})
 		select {}
 	},
 	"log-flood": func(l *os.File) {
@@ -194,7 +194,7 @@ func TestHostileGuests(t *testing.T) {
 		{"hello-twice", orchestrator.BootFailed, "second Hello", nil},
 		{"up-first", orchestrator.BootFailed, "Up out of turn", nil},
 		{"host-word", orchestrator.BootFailed, "frame of kind", nil},
-		{"no-json", orchestrator.BootFailed, "decode", nil},
+		{"no-hello", orchestrator.BootFailed, "decode", nil},
 		{"crash", orchestrator.Panicked, "SIGKILL", nil},
 		{"power-off", orchestrator.Panicked, "it powered off", nil},
 		{"status", orchestrator.Panicked, "a status of 9999", nil},

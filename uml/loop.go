@@ -48,7 +48,7 @@ func (s *session) loop(ctx context.Context, stop <-chan struct{}) {
 		case <-s.deadline.C:
 			s.expired()
 		case size := <-s.resizes():
-			s.send(wire.KindResize, wire.Resize{ID: wire.ID(s.step), Rows: size.Rows, Cols: size.Cols})
+			s.send(wire.KindResize, &wire.Resize{ID: wire.ID(s.step), Rows: size.Rows, Cols: size.Cols})
 		case <-s.ready.tick():
 			s.probe()
 		case <-s.ready.seen:
@@ -125,7 +125,8 @@ func (s *session) hello(payload []byte) error {
 	s.res.Boot = time.Since(s.start)
 	s.res.KernelVersion = clean(h.Kernel)
 	s.sink.Booted(s.res.KernelVersion)
-	s.send(wire.KindSpec, s.spec())
+	sp := s.spec()
+	s.send(wire.KindSpec, &sp)
 	if len(s.job.Steps) > 0 {
 		s.exec(0)
 	}
@@ -312,12 +313,12 @@ func (s *session) powerOff() {
 	s.phase = off
 	s.mark = s.span("steps", s.mark)
 	s.ready.stop()
-	s.send(wire.KindPowerOff, nil)
+	s.out.put(wire.KindPowerOff)
 	s.deadline.Reset(max(powerOffTimeout, s.job.StopTimeout))
 }
 
 func (s *session) signal(n int, wholeSession bool) {
-	s.send(wire.KindSignal, wire.Signal{ID: wire.ID(s.step), Number: n, Session: wholeSession})
+	s.send(wire.KindSignal, &wire.Signal{ID: wire.ID(s.step), Number: n, Session: wholeSession})
 }
 
 // resizes is the channel of the running step's terminal; nil without one.

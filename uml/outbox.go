@@ -1,7 +1,6 @@
 package uml
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -81,16 +80,8 @@ func (o *outbox) close() {
 }
 
 // send says something to the guest: a long word by a file.
-func (s *session) send(k wire.Kind, v any) {
-	if v == nil {
-		s.out.put(k)
-		return
-	}
-	b, err := json.Marshal(v)
-	if err != nil { // no value that we make has what JSON has not
-		s.sink.Notice(fmt.Sprintf("word of kind %#x: encode it: %v", k, err))
-		return
-	}
+func (s *session) send(k wire.Kind, m wire.Message) {
+	b := wire.Append(nil, m)
 	if len(b) <= inlineMost {
 		s.out.put(k, b)
 		return

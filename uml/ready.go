@@ -128,10 +128,10 @@ func (s *session) probe() {
 	r.last++
 	r.id = r.last
 	if r.r.Port != 0 {
-		s.send(wire.KindProbe, wire.Probe{ID: r.id, Port: r.r.Port})
+		s.send(wire.KindProbe, &wire.Probe{ID: r.id, Port: r.r.Port})
 		return
 	}
-	s.send(wire.KindExec, wire.Exec{ID: r.id, Argv: r.r.Argv, Env: r.r.Env, Dir: r.r.Dir, User: r.r.User, Umask: 0o22, Quiet: true})
+	s.send(wire.KindExec, &wire.Exec{ID: r.id, Argv: r.r.Argv, Env: r.r.Env, Dir: r.r.Dir, User: r.r.User, Umask: 0o22, Quiet: true})
 }
 
 // probed hears how an attempt went.

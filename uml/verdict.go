@@ -115,7 +115,7 @@ func (s *session) exec(i int) {
 	if st.TTY != nil {
 		e.TTY, e.Rows, e.Cols = true, st.TTY.Size.Rows, st.TTY.Size.Cols
 	}
-	s.send(wire.KindExec, e)
+	s.send(wire.KindExec, &e)
 }
 
 // clean makes a guest's text fit for a message: one line, of bounded length, without control characters.

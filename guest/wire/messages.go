@@ -1,7 +1,5 @@
 package wire
 
-import "encoding/json"
-
 // An ID names a command for as long as the sub-kernel runs. The host chooses it.
 type ID uint32
 
@@ -67,8 +65,8 @@ type Tmpfs struct {
 // Exec is a command to start.
 type Exec struct {
 	ID   ID
-	Argv Strings
-	Env  Strings // K=V
+	Argv []string
+	Env  []string // K=V
 	Dir  string  // empty: the user's home, or /
 	User string  // NAME, UID, or either with :GROUP; empty is root
 	// Umask is the command's.
@@ -116,27 +114,85 @@ type Probed struct {
 	OK bool
 }
 
-// Strings are strings of any bytes but NUL, such as arguments are. JSON's own hold nothing but UTF-8.
-type Strings []string
-
-// MarshalJSON writes an array of base64.
-func (s Strings) MarshalJSON() ([]byte, error) {
-	list := make([][]byte, len(s))
-	for i := range s {
-		list[i] = []byte(s[i])
-	}
-	return json.Marshal(list)
+func (m *Hello) fields(c *codec) {
+	integer(c, &m.Protocol)
+	c.string(&m.Kernel)
+	c.int64(&m.Memory)
+	c.int64(&m.Clock)
 }
 
-// UnmarshalJSON reads it.
-func (s *Strings) UnmarshalJSON(b []byte) error {
-	var list [][]byte
-	if err := json.Unmarshal(b, &list); err != nil {
-		return err
-	}
-	*s = make(Strings, len(list))
-	for i := range list {
-		(*s)[i] = string(list[i])
-	}
-	return nil
+func (m *Failure) fields(c *codec) {
+	c.string(&m.Text)
+	c.string(&m.Hint)
+}
+
+func (m *Spec) fields(c *codec) {
+	c.string(&m.Hostname)
+	c.string(&m.Root)
+	c.string(&m.Cgroups)
+	c.string(&m.Modules)
+	list(c, &m.Mounts, func(m *Mount) {
+		c.string(&m.Source)
+		c.string(&m.Target)
+		c.string(&m.Mode)
+		c.bool(&m.File)
+	})
+	list(c, &m.Tmpfs, func(t *Tmpfs) {
+		c.string(&t.Target)
+		c.int64(&t.Size)
+		integer(c, &t.Mode)
+	})
+	c.bool(&m.Trace)
+}
+
+func (m *Trace) fields(c *codec) {
+	c.int64(&m.Clock)
+	list(c, &m.Spans, func(s *Span) {
+		c.string(&s.Name)
+		c.int64(&s.Start)
+		c.int64(&s.End)
+	})
+}
+
+func (m *Exec) fields(c *codec) {
+	integer(c, &m.ID)
+	list(c, &m.Argv, c.string)
+	list(c, &m.Env, c.string)
+	c.string(&m.Dir)
+	c.string(&m.User)
+	integer(c, &m.Umask)
+	c.bool(&m.Input)
+	c.bool(&m.TTY)
+	integer(c, &m.Rows)
+	integer(c, &m.Cols)
+	c.bool(&m.Quiet)
+}
+
+func (m *Exited) fields(c *codec) {
+	integer(c, &m.ID)
+	integer(c, &m.Status)
+	integer(c, &m.Signal)
+	c.string(&m.Error)
+}
+
+func (m *Resize) fields(c *codec) {
+	integer(c, &m.ID)
+	integer(c, &m.Rows)
+	integer(c, &m.Cols)
+}
+
+func (m *Signal) fields(c *codec) {
+	integer(c, &m.ID)
+	integer(c, &m.Number)
+	c.bool(&m.Session)
+}
+
+func (m *Probe) fields(c *codec) {
+	integer(c, &m.ID)
+	integer(c, &m.Port)
+}
+
+func (m *Probed) fields(c *codec) {
+	integer(c, &m.ID)
+	c.bool(&m.OK)
 }

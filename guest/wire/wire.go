@@ -4,7 +4,7 @@
 //
 //	length uint32, big endian | kind uint8 | payload, length bytes
 //
-// The payload is JSON for what is said rarely and raw bytes for what is said often; each Kind documents its own. The guest speaks first:
+// The payload is a Message, or raw bytes for what is said often; each Kind documents its own. The guest speaks first:
 // what the host sends before Hello is lost, because the line is not raw yet.
 //
 // The line carries some 200 MB/s to the host and 2 MB/s to the guest, whose tty driver takes bytes one at a time. So the host puts large
@@ -15,7 +15,6 @@ package wire
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -28,8 +27,8 @@ const Protocol = 2
 // MaxPayload is the greatest length of a payload on the line, in bytes.
 const MaxPayload = 1 << 20
 
-// MaxFile is the greatest length of a payload in a file, in bytes: a Spec or Exec with the largest argument list that Linux takes, as JSON.
-const MaxFile = 64 << 20
+// MaxFile is the greatest length of a payload in a file, in bytes: room for an Exec with the largest argument list that Linux takes.
+const MaxFile = 16 << 20
 
 // headerLen is the length of a frame before its payload.
 const headerLen = 5
@@ -43,11 +42,11 @@ const InFile Kind = 0x80
 
 // What the guest sends.
 const (
-	// Hello (JSON Hello) comes first.
+	// Hello (Hello) comes first.
 	KindHello Kind = iota + 1
 	// Up (no payload): the Spec is carried out and Execs are welcome.
 	KindUp
-	// Failure (JSON Failure): the Spec can't be carried out; nothing but Done follows.
+	// Failure (Failure): the Spec can't be carried out; nothing but Done follows.
 	KindFailure
 	// Stdout and Stderr (ID, then bytes) are what a command printed.
 	KindStdout
@@ -56,32 +55,32 @@ const (
 	KindInputTaken
 	// InputClosed (ID): the command reads no more.
 	KindInputClosed
-	// Exited (JSON Exited): the command has ended and all that it printed before has been sent.
+	// Exited (Exited): the command has ended and all that it printed before has been sent.
 	KindExited
-	// Probed (JSON Probed) answers a Probe.
+	// Probed (Probed) answers a Probe.
 	KindProbed
 	// Notice (text): a sentence for the user about something that went wrong without ending anything.
 	KindNotice
 	// Done (no payload): everything is written to its disks, and power-off comes next. The last frame.
 	KindDone
-	// Trace (JSON Trace): what the guest has measured, if the Spec asked for it; once, before Done.
+	// Trace (Trace): what the guest has measured, if the Spec asked for it; once, before Done.
 	KindTrace
 )
 
 // What the host sends.
 const (
-	// Spec (JSON Spec) is the answer to Hello, once.
+	// Spec (Spec) is the answer to Hello, once.
 	KindSpec Kind = iota + 0x41
-	// Exec (JSON Exec) starts a command.
+	// Exec (Exec) starts a command.
 	KindExec
 	// Input (ID, then bytes) is input of a command, InputEOF (ID) its end.
 	KindInput
 	KindInputEOF
-	// Resize (JSON Resize) changes the size of a command's terminal.
+	// Resize (Resize) changes the size of a command's terminal.
 	KindResize
-	// Signal (JSON Signal) sends a signal to a command.
+	// Signal (Signal) sends a signal to a command.
 	KindSignal
-	// Probe (JSON Probe) asks whether a TCP port of the guest's own answers.
+	// Probe (Probe) asks whether a TCP port of the guest's own answers.
 	KindProbe
 	// PowerOff (no payload) kills all that runs and ends the sub-kernel. Done follows.
 	KindPowerOff
@@ -122,14 +121,8 @@ func (w *Writer) Write(k Kind, parts ...[]byte) error {
 	return nil
 }
 
-// WriteJSON writes one frame with v as JSON.
-func (w *Writer) WriteJSON(k Kind, v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("wire: encode a frame of kind %#x: %w", k, err)
-	}
-	return w.Write(k, b)
-}
+// Send writes one frame with a message.
+func (w *Writer) Send(k Kind, m Message) error { return w.Write(k, Append(nil, m)) }
 
 // WriteID writes one frame with an ID and data behind it.
 func (w *Writer) WriteID(k Kind, id ID, data []byte) error {
@@ -181,14 +174,6 @@ func (r *Reader) fill(n int) error {
 			}
 			return err
 		}
-	}
-	return nil
-}
-
-// Decode fills v from the JSON of a payload. Its error wraps ErrProtocol.
-func Decode(k Kind, payload []byte, v any) error {
-	if err := json.Unmarshal(payload, v); err != nil {
-		return fmt.Errorf("wire: decode a frame of kind %#x: %w: %w", k, ErrProtocol, err)
 	}
 	return nil
 }
