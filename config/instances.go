@@ -5,7 +5,6 @@ import (
 	"maps"
 	"math/big"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -18,11 +17,14 @@ const (
 	maxInstances = 10000
 	// maxDynamic bounds the blocks that one dynamic block makes.
 	maxDynamic = 1000
-	// maxKey bounds the bytes of a key of for_each, which becomes part of a name.
+	// maxKey bounds the bytes of a key of for_each or matrix, which becomes part of a name.
 	maxKey = 200
 )
 
-// An instanceSet holds the blocks of one type that for_each and count multiply.
+// multipliers are the attributes of which one makes several instances of a block.
+var multipliers = []string{"for_each", "count", "matrix"}
+
+// An instanceSet holds the blocks of one type that for_each, count and matrix multiply.
 type instanceSet struct {
 	schema *BlockSchema
 	blocks map[string]*instanceBlock // by label
@@ -42,7 +44,7 @@ type instanceBlock struct {
 	// explicit are the declarations of single instances, by a label such as `web["a"]`.
 	explicit  []explicitInstance
 	instances []*instance
-	failed    bool // for_each or count is wrong, which is reported
+	failed    bool // for_each, count or matrix is wrong, which is reported
 	cached    cty.Value
 	stale     bool // cached has to be made anew
 }
@@ -56,9 +58,10 @@ type explicitInstance struct {
 type instance struct {
 	owner *instanceBlock
 	name  string
-	kind  string // "for_each" or "count"; "" for a block with neither, or for an explicit instance
+	kind  string // one of multipliers; "" for a block with none, or for an explicit instance
 	// key and value are each.key, or count.index, and each.value. key is cty.NilVal for a block that is its own only instance.
 	key, value cty.Value
+	matrix     []matrixElement // one of each key of matrix, in the order of the name
 	block      *block
 	cached     map[string][]*hcl.Attribute
 	exported   map[string]cty.Value
@@ -91,67 +94,6 @@ func (set *instanceSet) read(l *loader, blocks []*block) {
 	}
 }
 
-// parseInstanceLabel takes a label apart: `web`, `web["a"]` or `web[0]`.
-func parseInstanceLabel(s string) (label string, key cty.Value, ok bool) {
-	label, rest, indexed := strings.Cut(s, "[")
-	if !validName(label) {
-		return "", cty.NilVal, false
-	}
-	if !indexed {
-		return label, cty.NilVal, true
-	}
-	rest, closed := strings.CutSuffix(rest, "]")
-	if text, err := strconv.Unquote(rest); err == nil {
-		key = cty.StringVal(text)
-	} else if n, err := strconv.Atoi(rest); err == nil {
-		key = cty.NumberIntVal(int64(n))
-	}
-	// Only the one way of writing a name is taken, so that names can be compared.
-	if !closed || key == cty.NilVal || instanceName(label, key) != s {
-		return "", cty.NilVal, false
-	}
-	return label, key, true
-}
-
-// instanceName returns the name of an instance: its label, and its key in brackets.
-func instanceName(label string, key cty.Value) string {
-	switch {
-	case key == cty.NilVal:
-		return label
-	case key.Type() == cty.Number:
-		return label + "[" + keyText(key) + "]"
-	}
-	return label + "[" + strconv.Quote(keyText(key)) + "]"
-}
-
-// validName reports whether s can be the name of a block that expressions refer to.
-func validName(s string) bool {
-	if s == "" || len(s) > 63 {
-		return false
-	}
-	for i, c := range []byte(s) {
-		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_'
-		if !letter && (i == 0 || c != '-' && (c < '0' || c > '9')) {
-			return false
-		}
-	}
-	return true
-}
-
-// identifierHint suggests a valid name in place of s.
-func identifierHint(s string) string {
-	fixed := strings.Map(func(r rune) rune {
-		if r < 128 && validName("x"+string(r)) {
-			return r
-		}
-		return '_'
-	}, s)
-	if fixed == s || !validName(fixed) {
-		return ""
-	}
-	return fmt.Sprintf(" %q would do.", fixed)
-}
-
 // expand makes the instances of a block; at is the place of the reference that needs them.
 func (l *loader) expand(ib *instanceBlock, at hcl.Range) bool {
 	return l.demand(ib.set.schema.Name+"."+ib.label, at, func() {
@@ -167,7 +109,7 @@ func (l *loader) expand(ib *instanceBlock, at hcl.Range) bool {
 				return
 			}
 			ib.set.full = true
-			l.diags.errorAt(ib.defRange(), "Too many instances", fmt.Sprintf("There may be %d instances of %s blocks in all. Check for_each and count.", maxInstances, ib.set.schema.Name))
+			l.diags.errorAt(ib.defRange(), "Too many instances", fmt.Sprintf("There may be %d instances of %s blocks in all. Check for_each, count and matrix.", maxInstances, ib.set.schema.Name))
 		}
 	})
 }
@@ -183,15 +125,13 @@ func (ib *instanceBlock) defRange() hcl.Range {
 func (l *loader) expandBlock(ib *instanceBlock) {
 	attrs := l.attributes(ib.block)
 	d := decoder{l: l, schema: ib.set.schema, attrs: attrs}
-	name := "for_each"
-	if len(attrs[name]) == 0 {
-		name = "count"
-	}
-	a := d.last(name)
-	if a == nil {
+	i := slices.IndexFunc(multipliers, func(name string) bool { return len(attrs[name]) > 0 })
+	if i < 0 {
 		ib.add(&instance{block: ib.block})
 		return
 	}
+	name := multipliers[i]
+	a := d.last(name)
 	v, ok := tried(&d, func() *attrValue { return d.get(name) })
 	switch {
 	case v == nil && ok:
@@ -201,6 +141,8 @@ func (l *loader) expandBlock(ib *instanceBlock) {
 		ib.failed = true
 	case name == "for_each":
 		l.expandForEach(ib, v)
+	case name == "matrix":
+		l.expandMatrix(ib, v)
 	default:
 		n := d.wholeNumber("count", 0, 0, maxInstances)
 		ib.failed = d.bad
@@ -247,15 +189,18 @@ func (ib *instanceBlock) add(in *instance) {
 	ib.set.byName[in.name] = in
 }
 
-// addExplicit adds a declaration of a single instance, or merges it over the instance that for_each or count made.
+// addExplicit adds a declaration of a single instance, or merges it over the instance that for_each, count or matrix made.
+// Of one that stands alone, matrix says which element of each key it is.
 func (l *loader) addExplicit(ib *instanceBlock, e explicitInstance) {
-	for _, a := range []string{"for_each", "count"} {
-		if attrs := l.attributes(e.block)[a]; len(attrs) > 0 {
+	for _, a := range multipliers {
+		if attrs := l.attributes(e.block)[a]; len(attrs) > 0 && (a != "matrix" || ib.block != nil) {
 			l.diags.errorAt(attrs[0].NameRange, "Attribute not allowed here", fmt.Sprintf("A block labelled with an instance's name is that one instance. Remove %s, or the key from the label.", a))
 		}
 	}
 	if ib.block == nil {
-		ib.add(&instance{key: e.key, block: e.block})
+		in := &instance{key: e.key, block: e.block}
+		l.readElements(in, ib.set.schema)
+		ib.add(in)
 		return
 	}
 	if ib.failed {
@@ -465,17 +410,6 @@ func (ib *instanceBlock) makeValue() cty.Value {
 		return cty.TupleVal(list)
 	}
 	return cty.ObjectVal(values)
-}
-
-// keyText returns a key as text: the key of for_each itself, or the number of count.
-func keyText(key cty.Value) string {
-	switch {
-	case key == cty.NilVal:
-		return ""
-	case key.Type() == cty.Number:
-		return key.AsBigFloat().Text('f', 0)
-	}
-	return key.AsString()
 }
 
 // article puts "a" or "an" before a noun.

@@ -84,13 +84,14 @@ func (l *loader) evaluateKernel(k *kernelBlock) {
 func (l *loader) kernelOf(d *decoder) Kernel {
 	v := d.get("kernel")
 	if v == nil {
+		v = d.in.matrixKernel()
+	}
+	if v == nil {
 		return Kernel{}
 	}
-	if ty := v.val.Type(); ty.IsObjectType() && ty.HasAttribute("name") && ty.AttributeType("name") == cty.String {
-		if k := l.kernels[v.val.GetAttr("name").AsString()]; k != nil && ty.HasAttribute("modules") {
-			l.checkKernel(k)
-			return k.kernel
-		}
+	if k := l.kernelBlockOf(v.val); k != nil {
+		l.checkKernel(k)
+		return k.kernel
 	}
 	if !d.text(v, "a kernel, as kernel.NAME, or the path of an executable") {
 		return Kernel{}
@@ -105,6 +106,18 @@ func (l *loader) kernelOf(d *decoder) Kernel {
 		l.checkExecutable(v, path)
 	}
 	return Kernel{Path: path, Range: toRange(v.attr.Range)}
+}
+
+// kernelBlockOf returns the block of a kernel that is given as expressions see it, or nil if the value is none.
+func (l *loader) kernelBlockOf(v cty.Value) *kernelBlock {
+	ty := v.Type()
+	if v.IsNull() || !ty.IsObjectType() || !ty.HasAttribute("name") || ty.AttributeType("name") != cty.String || !ty.HasAttribute("modules") {
+		return nil
+	}
+	if name := v.GetAttr("name"); !name.IsNull() {
+		return l.kernels[name.AsString()]
+	}
+	return nil
 }
 
 // checkKernel checks the files of a kernel that is used. One that nobody boots may be missing on this machine.

@@ -60,6 +60,7 @@ func (p *Project) writeVariable(body *hclwrite.Body, v *Variable) error {
 
 func (p *Project) writeSubkernel(body *hclwrite.Body, s *Subkernel) {
 	b := newBlock(body, "subkernel", s.Name)
+	b.stringMap("matrix", s.matrixMap(), nil)
 	if s.Kernel.Name != "" {
 		b.body.SetAttributeTraversal("kernel", hcl.Traversal{hcl.TraverseRoot{Name: "kernel"}, hcl.TraverseAttr{Name: s.Kernel.Name}})
 	} else {
@@ -94,6 +95,15 @@ func (p *Project) writeSubkernel(body *hclwrite.Body, s *Subkernel) {
 	}
 	b.nested("root").str("mode", s.Root.Mode)
 	p.writeNested(b, s, steps)
+}
+
+// matrixMap returns the elements of Matrix by key.
+func (s *Subkernel) matrixMap() map[string]string {
+	m := make(map[string]string, len(s.Matrix))
+	for _, v := range s.Matrix {
+		m[v.Key] = v.Value
+	}
+	return m
 }
 
 func (p *Project) writeNested(b blockWriter, s *Subkernel, steps []Step) {

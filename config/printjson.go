@@ -34,7 +34,8 @@ type (
 	jsonSubkernel struct {
 		Name        string            `json:"name"`
 		Block       string            `json:"block"`
-		Kernel      jsonKernel        `json:"kernel"` // empty: the default kernel
+		Matrix      map[string]string `json:"matrix,omitempty"` // absent: the block has none
+		Kernel      jsonKernel        `json:"kernel"`           // empty: the default kernel
 		MemoryBytes int64             `json:"memory_bytes"`
 		CPUs        int               `json:"cpus"`
 		Hostname    string            `json:"hostname"`
@@ -137,7 +138,7 @@ func (p *Project) subkernelJSON(s *Subkernel) jsonSubkernel {
 	out := jsonSubkernel{
 		Name: s.Name, Block: s.Block, Kernel: kernelJSON(&s.Kernel), MemoryBytes: s.Memory, CPUs: s.CPUs, Hostname: s.Hostname,
 		Env: p.redactMap(s.Env), Workdir: s.Workdir, User: s.User, Root: jsonRoot(s.Root), Cgroups: s.Cgroups,
-		Mounts: []jsonMount{}, Tmpfs: []jsonTmpfs{}, Steps: []jsonStep{}, DependsOn: []jsonDependency{}, Service: s.Service,
+		Matrix: s.matrixMap(), Mounts: []jsonMount{}, Tmpfs: []jsonTmpfs{}, Steps: []jsonStep{}, DependsOn: []jsonDependency{}, Service: s.Service,
 		Timeout: seconds(s.Timeout), BootTimeout: seconds(s.BootTimeout), StopTimeout: seconds(s.StopTimeout),
 		ExpectExit: s.Expect.Exit, ExpectOutcome: s.Expect.Outcome, Source: jsonPlace(s.Range),
 	}

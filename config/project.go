@@ -3,7 +3,7 @@ package config
 import "time"
 
 // A Project is what one file (or several, merged) declares, with every reference resolved, every default filled in and every
-// for_each expanded. Its values are plain and nothing changes them after Load.
+// for_each, count and matrix expanded. Its values are plain and nothing changes them after Load.
 type Project struct {
 	// Name is the project's name: the project attribute, or the base name of Dir.
 	Name string
@@ -15,7 +15,7 @@ type Project struct {
 	Variables []Variable
 	// Kernels are the declared kernels, in the order of their declaration.
 	Kernels []Kernel
-	// Subkernels are the instances to boot, in the order of their declaration; for_each in the order of its keys.
+	// Subkernels are the instances to boot, in the order of their declaration; for_each and matrix in the order of their keys.
 	Subkernels []Subkernel
 
 	secrets *secrets
@@ -48,10 +48,12 @@ type Kernel struct {
 
 // A Subkernel is one sub-kernel to boot.
 type Subkernel struct {
-	// Name is unique in the project: `web`, `web["a"]` with for_each, `web[0]` with count.
+	// Name is unique in the project: `web`, `web["a"]` with for_each, `web[0]` with count, `web["a/b"]` with matrix.
 	Name string
 	// Block is the label of the block that declared it.
-	Block    string
+	Block string
+	// Matrix is the element of each key of the block's matrix that this instance is for, in the order in which they make its name; nil without one.
+	Matrix   []MatrixValue
 	Kernel   Kernel
 	Memory   int64 // bytes
 	CPUs     int
@@ -77,6 +79,14 @@ type Subkernel struct {
 	Timeout, BootTimeout, StopTimeout time.Duration
 	Expect                            Expect
 	Range                             Range
+}
+
+// A MatrixValue is one element of a matrix.
+type MatrixValue struct {
+	// Key is the key of the matrix. Where there is a key "kernel", it is the last.
+	Key string
+	// Value is the element as text; for a kernel, the label of its block, or as many of the last parts of its path as tell it apart from the others.
+	Value string
 }
 
 // Root says what the root of the guest is.

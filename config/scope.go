@@ -100,7 +100,7 @@ func (s *scope) fail(rng hcl.Range, summary, detail string) {
 // roots are the names that a reference may begin with, with an example of each for messages.
 var roots = map[string]string{
 	"var": "var.NAME", "local": "local.NAME", "path": "path.root or path.cwd", "each": "each.key or each.value",
-	"count": "count.index", "kernel": "kernel.NAME", "subkernel": "subkernel.NAME",
+	"count": "count.index", "matrix": "matrix.KEY", "kernel": "kernel.NAME", "subkernel": "subkernel.NAME",
 }
 
 // add checks one reference and evaluates what it names.
@@ -124,6 +124,8 @@ func (s *scope) add(ref hcl.Traversal) {
 		s.addPath(name, rng)
 	case "each", "count":
 		s.addInstanceKey(root, name, rng)
+	case "matrix":
+		s.addMatrixElement(name, rng)
 	case "kernel":
 		s.addKernel(name, rng)
 	case "subkernel":

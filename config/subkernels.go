@@ -97,6 +97,7 @@ func (l *loader) buildSubkernel(in *instance) Subkernel {
 	s := Subkernel{
 		Name:        in.name,
 		Block:       in.owner.label,
+		Matrix:      in.matrixValues(),
 		Kernel:      l.kernelOf(d),
 		Memory:      d.memory(),
 		CPUs:        d.cpus(),
