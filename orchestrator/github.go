@@ -19,6 +19,7 @@ func (r *Report) WriteGitHubSummary(w io.Writer) error {
 	for i := range r.Subkernels {
 		r.Subkernels[i].writeMarkdownRow(&b)
 	}
+	newGrid(r).writeMarkdown(&b)
 	for i := range r.Subkernels {
 		if sub := &r.Subkernels[i]; !sub.OK {
 			sub.writeMarkdownFailure(&b)
@@ -29,15 +30,19 @@ func (r *Report) WriteGitHubSummary(w io.Writer) error {
 	return err
 }
 
-func (r *SubkernelReport) writeMarkdownRow(b *strings.Builder) {
-	mark := "✅"
+// mark is a character for success, what did not come to run, or a failure.
+func (r *SubkernelReport) mark() string {
 	switch {
 	case r.OK:
+		return "✅"
 	case r.Outcome == Skipped || r.Outcome == Cancelled:
-		mark = "➖"
+		return "➖"
 	default:
-		mark = "❌"
+		return "❌"
 	}
+}
+
+func (r *SubkernelReport) writeMarkdownRow(b *strings.Builder) {
 	boot, total, memory := "", "", ""
 	if r.Up > 0 {
 		boot = formatDuration(r.Up)
@@ -49,7 +54,7 @@ func (r *SubkernelReport) writeMarkdownRow(b *strings.Builder) {
 		memory = formatBytes(r.PeakMemory)
 	}
 	fmt.Fprintf(b, "| %s | %s | %s | %d | %s | %s | %s | %s |\n",
-		mark, markdown(r.Name), r.Outcome, r.Status, markdown(escapeGuest(r.KernelVersion)), boot, total, memory)
+		r.mark(), markdown(r.Name), r.Outcome, r.Status, markdown(escapeGuest(r.KernelVersion)), boot, total, memory)
 }
 
 // writeMarkdownFailure writes the reason, and folded up what was printed last.

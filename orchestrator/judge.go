@@ -44,7 +44,7 @@ func unstarted(node *Node, outcome Outcome, reason string) SubkernelReport {
 
 func newSubkernelReport(node *Node, raw Result) SubkernelReport {
 	r := SubkernelReport{
-		Name: node.Job.Name, Service: node.Job.Service, Result: raw,
+		Name: node.Job.Name, Block: node.Block, Matrix: node.Matrix, Service: node.Job.Service, Result: raw,
 		Expect: Expect{Exit: node.Expect.statuses(), Outcome: node.Expect.outcome()},
 	}
 	r.Steps = slices.Clone(raw.Steps)

@@ -101,6 +101,9 @@ func (r *SubkernelReport) junit() junitSuite {
 			properties = append(properties, p)
 		}
 	}
+	for _, m := range r.Matrix {
+		properties = append(properties, junitProperty{"matrix." + escape(m.Key), escape(m.Value)})
+	}
 	if len(properties) > 0 {
 		suite.Properties = &junitProperties{properties}
 	}

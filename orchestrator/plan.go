@@ -20,7 +20,11 @@ type Plan struct {
 
 // A Node is one job of a plan, with what must happen before it starts and how it is meant to end.
 type Node struct {
-	Job    Job
+	Job Job
+	// Block is the name of what declared the job, which may have declared others too.
+	Block string
+	// Matrix is which of these it is for, where Block declares one for each combination of a matrix's elements; empty: it does not.
+	Matrix []MatrixValue
 	Deps   []Dep
 	Expect Expect
 }

@@ -23,6 +23,7 @@ func newTestProject() *config.Project {
 	}
 	a, b, router, builder, crash := sub(`host["a"]`), sub(`host["b"]`), sub("router"), sub("builder"), sub("crash")
 	for _, h := range []*config.Subkernel{&a, &b} {
+		h.Block = "host"
 		h.Env = map[string]string{"SUITE": "smoke", "LANG": "de_DE.UTF-8"}
 		h.Workdir = "/lab"
 		h.Timeout = 2 * time.Minute
@@ -32,6 +33,7 @@ func newTestProject() *config.Project {
 			{Name: "reach", Shell: "ping -c 1 router", Timeout: 10 * time.Second, ExpectExit: zero, User: "nobody", Env: map[string]string{"SUITE": "full"}},
 		}
 	}
+	a.Matrix = []config.MatrixValue{{Key: "os", Value: "a\x1b[2J"}, {Key: "kernel", Value: "fast"}}
 	router.Service = true
 	router.Memory = 256 << 20
 	router.Kernel = config.Kernel{Name: "fast", Version: "7"}
@@ -107,6 +109,8 @@ func TestNewPlanJob(t *testing.T) {
 	}
 	i := slices.IndexFunc(p.Nodes, func(n Node) bool { return n.Job.Name == `host["a"]` })
 	want := Node{
+		Block:  "host",
+		Matrix: []MatrixValue{{"os", "a\x1b[2J"}, {"kernel", "fast"}},
 		Deps:   []Dep{{Index: 0, Condition: IsReady}},
 		Expect: Expect{Exit: []int{0}, Outcome: Exited},
 		Job: Job{

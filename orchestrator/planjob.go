@@ -47,7 +47,11 @@ func newNode(sub *config.Subkernel, id string) Node {
 	for i := range sub.Steps {
 		job.Steps = append(job.Steps, newStep(sub, &sub.Steps[i]))
 	}
-	return Node{Job: job, Expect: newExpect(sub, job.Steps)}
+	node := Node{Job: job, Block: sub.Block, Expect: newExpect(sub, job.Steps)}
+	for _, m := range sub.Matrix {
+		node.Matrix = append(node.Matrix, MatrixValue(m))
+	}
+	return node
 }
 
 // newExpect also makes the last step agree with what is expected of the whole: of the two, the one that says more than the default holds.

@@ -18,7 +18,8 @@ import (
 //	    step command: exec ./router.sh
 //
 //	wave 2
-//	  client: kernel fast, 128M, 1 CPU, at most 2m0s
+//	  client["lan"]: kernel fast, 128M, 1 CPU, at most 2m0s
+//	    matrix: from = lan
 //	    starts when router is ready
 //	    step reach: ping -c 1 router (at most 10s)
 //
@@ -61,6 +62,9 @@ func (p *Plan) waves() []int {
 func (p *Plan) writeNode(b *strings.Builder, n *Node) {
 	job := &n.Job
 	fmt.Fprintf(b, "  %s: %s\n", escape(job.Name), escape(strings.Join(jobTraits(job), ", ")))
+	if len(n.Matrix) > 0 {
+		fmt.Fprintf(b, "    matrix: %s\n", p.show(matrixText(n.Matrix)))
+	}
 	for _, d := range n.Deps {
 		fmt.Fprintf(b, "    starts when %s is %s\n", escape(p.Nodes[d.Index].Job.Name), d.Condition)
 	}
@@ -233,6 +237,8 @@ type jsonPlan struct {
 
 type jsonNode struct {
 	Name     string         `json:"name"`
+	Block    string         `json:"block"`
+	Matrix   jsonMatrix     `json:"matrix"`
 	ID       string         `json:"id"`
 	Wave     int            `json:"wave"`
 	Service  bool           `json:"service"`
@@ -279,7 +285,7 @@ func (p *Plan) WriteJSON(w io.Writer) error {
 func (p *Plan) jsonNode(n *Node, wave int) jsonNode {
 	job := &n.Job
 	out := jsonNode{
-		Name: job.Name, ID: job.ID, Wave: wave, Service: job.Service, Kernel: kernelText(&job.Kernel), Memory: job.Memory, CPUs: job.CPUs,
+		Name: job.Name, Block: n.Block, Matrix: newJSONMatrix(n.Matrix), ID: job.ID, Wave: wave, Service: job.Service, Kernel: kernelText(&job.Kernel), Memory: job.Memory, CPUs: job.CPUs,
 		After: []jsonDep{}, Mounts: []jsonMount{}, Steps: []jsonPlanStep{},
 		Expected: jsonExpect{Outcome: n.Expect.outcome(), Exit: n.Expect.statuses()},
 	}

@@ -16,7 +16,10 @@ type Report struct {
 
 // A SubkernelReport says how one job went, and whether that is what was expected of it.
 type SubkernelReport struct {
-	Name    string
+	Name string
+	// Block and Matrix are the node's.
+	Block   string
+	Matrix  []MatrixValue
 	Service bool
 	Expect  Expect
 	// Result is the Runtime's, with the orchestrator's judgement: its Outcome and Reason say why a job was ended, skipped or cancelled,

@@ -187,6 +187,8 @@ func FuzzReport(f *testing.F) {
 		s := &r.Subkernels[3]
 		s.Name, s.Reason, s.Hint, s.KernelVersion, s.Logs = text, text, text, text, text
 		s.Console, s.Stdout, s.Stderr, s.Steps[0].Name, s.Steps[0].Reason = []string{text}, []string{text}, []string{text}, text, text
+		s.Block, s.Matrix = text, []MatrixValue{{"kernel", text}, {text, text}}
+		r.Subkernels[4].Block, r.Subkernels[4].Matrix = text, []MatrixValue{{"kernel", "another"}}
 		var table, js, junit, annotations bytes.Buffer
 		for _, err := range []error{r.WriteTable(&table, width%200, false), r.WriteJSON(&js), r.WriteJUnit(&junit), r.WriteGitHubAnnotations(&annotations), r.WriteGitHubSummary(io.Discard)} {
 			if err != nil {

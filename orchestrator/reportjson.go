@@ -26,6 +26,8 @@ type jsonReport struct {
 
 type jsonSubkernel struct {
 	Name          string     `json:"name"`
+	Block         string     `json:"block"`
+	Matrix        jsonMatrix `json:"matrix"`
 	Outcome       Outcome    `json:"outcome"`
 	Status        int        `json:"status"`
 	Signal        int        `json:"signal"`
@@ -43,6 +45,17 @@ type jsonSubkernel struct {
 	Logs          string     `json:"logs"`
 	Console       []string   `json:"console"`
 	Steps         []jsonStep `json:"steps"`
+}
+
+// jsonMatrix is a matrix's elements by key; never null.
+type jsonMatrix map[string]string
+
+func newJSONMatrix(values []MatrixValue) jsonMatrix {
+	m := make(jsonMatrix, len(values))
+	for _, v := range values {
+		m[v.Key] = v.Value
+	}
+	return m
 }
 
 type jsonExpect struct {
@@ -105,7 +118,7 @@ func (r *Report) json() *jsonReport {
 
 func (r *SubkernelReport) json() *jsonSubkernel {
 	out := &jsonSubkernel{
-		Name: r.Name, Outcome: r.Outcome, Status: r.Status, Signal: r.Signal, OK: r.OK,
+		Name: r.Name, Block: r.Block, Matrix: newJSONMatrix(r.Matrix), Outcome: r.Outcome, Status: r.Status, Signal: r.Signal, OK: r.OK,
 		Expected: jsonExpect{Outcome: r.Expect.Outcome, Exit: r.Expect.Exit},
 		Reason:   r.Reason, Hint: r.Hint, Service: r.Service,
 		KernelVersion: r.KernelVersion, KernelPath: r.KernelPath, Started: timeOrNull(r.Started),

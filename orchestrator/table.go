@@ -16,7 +16,7 @@ const consoleLines = 10
 const minColumn = 8
 
 // WriteTable writes the report for people: a table with a line for each sub-kernel, and for each step where there are several, and below it
-// the failures with their reason, what to do, and the end of the kernel's log where that may explain it. Names and reasons are cut to width
+// the tests on each kernel, where a matrix has several, and the failures with their reason, what to do, and the end of the kernel's log where that may explain it. Names and reasons are cut to width
 // columns, 0: not at all; other text is never cut. The error is the writer's.
 func (r *Report) WriteTable(w io.Writer, width int, color bool) error {
 	t := table{width: width, color: color}
@@ -26,6 +26,7 @@ func (r *Report) WriteTable(w io.Writer, width int, color bool) error {
 	}
 	var b strings.Builder
 	t.write(&b)
+	newGrid(r).write(&b, width, color)
 	for i := range r.Subkernels {
 		if sub := &r.Subkernels[i]; !sub.OK && !sub.neverStarted() {
 			sub.writeFailure(&b, color)
@@ -176,12 +177,15 @@ type table struct {
 	width int // columns of the terminal; 0: any number
 	color bool
 	rows  [][]string
-	style []style // of the second cell of each row
+	style [][]style // of the cells of each row; those that are missing have none
 }
 
-func (t *table) add(s style, cells ...string) {
+// add adds a row, of which the second cell has a style.
+func (t *table) add(s style, cells ...string) { t.addStyled([]style{"", s}, cells) }
+
+func (t *table) addStyled(styles []style, cells []string) {
 	t.rows = append(t.rows, cells)
-	t.style = append(t.style, s)
+	t.style = append(t.style, styles)
 }
 
 // write writes the rows with two spaces between columns, leaving out columns that are empty below their heading.
@@ -193,8 +197,8 @@ func (t *table) write(b *strings.Builder) {
 		for at, c := range columns {
 			text := ansi.Truncate(row[c], widths[at], "…")
 			cell := pad(text, widths[at])
-			if t.color && c == 1 {
-				cell = t.style[i].apply(text) + cell[len(text):]
+			if t.color && c < len(t.style[i]) {
+				cell = t.style[i][c].apply(text) + cell[len(text):]
 			}
 			if at > 0 {
 				line.WriteString("  ")
