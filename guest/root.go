@@ -132,8 +132,12 @@ func linkDevices() error {
 		{"/proc/self/fd", "/dev/fd"}, {"/proc/self/fd/0", "/dev/stdin"}, {"/proc/self/fd/1", "/dev/stdout"}, {"/proc/self/fd/2", "/dev/stderr"},
 		{"pts/ptmx", "/dev/ptmx"},
 	} {
-		_ = os.Remove(l[1])
-		if err := os.Symlink(l[0], l[1]); err != nil {
+		err := unix.Symlink(l[0], l[1])
+		if err == unix.EEXIST { // such as /dev/ptmx, a device of the kernel's
+			_ = unix.Unlink(l[1])
+			err = unix.Symlink(l[0], l[1])
+		}
+		if err != nil {
 			return fmt.Errorf("root: make %s: %w", l[1], err)
 		}
 	}

@@ -145,6 +145,9 @@ func TestDocument(t *testing.T) {
 		}
 	}
 	for _, kind := range eventNames[1:] {
+		if kind == Traced.String() {
+			continue // the JSON lines don't have it
+		}
 		if !strings.Contains(string(text), "| "+kind+" |") {
 			t.Errorf("docs/report.md does not describe the event %s", kind)
 		}

@@ -99,8 +99,10 @@ func (s *session) handle(f frame) error {
 	case wire.KindTrace:
 		return s.guestSpans(f.payload)
 	case wire.KindDone:
+		// Nothing of the guest's is left to be written, so that there is nothing to wait for: what the kernel does at its power-off takes
+		// longer than to kill it.
 		s.done = true
-		s.deadline.Reset(powerOffTimeout)
+		s.proc.kill()
 	default:
 		return fmt.Errorf("guest: %w: a frame of kind %#x", wire.ErrProtocol, f.kind)
 	}
@@ -292,8 +294,9 @@ func (s *session) expired() {
 		s.ending.killed = true
 		s.signal(9, true)
 		s.deadline.Reset(powerOffTimeout)
-	default:
-		s.proc.kill() // the guest does nothing about it
+	default: // the guest does nothing about it, or nobody takes what it says
+		s.ending.job = true
+		s.proc.kill()
 	}
 }
 

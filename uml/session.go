@@ -177,7 +177,13 @@ func (s *session) launch() error {
 		logR.Close()
 		return fmt.Errorf("kernel %s: start it: %w", s.info.Path, err)
 	}
-	s.console = newConsole(logR, s.logs, s.sink, lpj == 0)
+	s.watch(release, lpj == 0, logR)
+	return s.rt.reaper.Started() // it was being started at the same time
+}
+
+// watch starts what listens to the kernel's process.
+func (s *session) watch(release func(), learn bool, log *os.File) {
+	s.console = newConsole(log, s.logs, s.sink, learn)
 	s.out = newOutbox(s.line)
 	s.tasks.Go(s.console.run)
 	s.tasks.Go(s.read)
@@ -189,7 +195,6 @@ func (s *session) launch() error {
 			s.sink.Notice(err.Error())
 		}
 	})
-	return nil
 }
 
 // read takes the guest's words off the line until it ends. Output it passes on itself, so that a reader of output that is slow slows the

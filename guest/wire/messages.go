@@ -67,8 +67,8 @@ type Exec struct {
 	ID   ID
 	Argv []string
 	Env  []string // K=V
-	Dir  string  // empty: the user's home, or /
-	User string  // NAME, UID, or either with :GROUP; empty is root
+	Dir  string   // empty: the user's home, or /
+	User string   // NAME, UID, or either with :GROUP; empty is root
 	// Umask is the command's.
 	Umask uint32
 	// Input says that Input frames and an InputEOF will follow; without, the command's input is empty.

@@ -29,39 +29,67 @@ const pipeFD = 3
 
 // A Reaper is the watched process's end.
 type Reaper struct {
-	proc *os.Process
-	pipe *os.File
+	pipe    *os.File
+	started chan struct{} // closed when proc and err are final
+	proc    *os.Process
+	err     error
 }
 
-// Start starts the reaper process, from the binary init, for the calling process and its scratch folder dir. It must be stopped.
+// Start starts the reaper process, from the binary init, for the calling process and its scratch folder dir. It doesn't wait until that is
+// done: Started does. It must be stopped.
 func Start(init, dir, notes string) (*Reaper, error) {
-	r, w, err := os.Pipe()
+	pipe, w, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("reaper: make a pipe: %w", err)
 	}
-	defer r.Close()
+	r := &Reaper{pipe: w, started: make(chan struct{})}
+	terminal := terminalSettings() // now: the terminal may be made raw at any time from here on
+	go func() {
+		defer close(r.started)
+		defer pipe.Close()
+		r.proc, r.err = startProcess(pipe, init, dir, notes, terminal)
+	}()
+	return r, nil
+}
+
+// Started waits until the reaper process is there. What was added before is not lost.
+func (r *Reaper) Started() error {
+	<-r.started
+	return r.err
+}
+
+// terminalSettings are those of the terminal on descriptor 0, in hexadecimal; empty: there is none.
+func terminalSettings() string {
+	t, err := unix.IoctlGetTermios(0, unix.TCGETS)
+	if err != nil {
+		return ""
+	}
+	var b bytes.Buffer
+	if binary.Write(&b, binary.NativeEndian, t) != nil {
+		return ""
+	}
+	return hex.EncodeToString(b.Bytes())
+}
+
+// startProcess starts the process with the pipe's end, and with the terminal whose settings are given.
+func startProcess(pipe *os.File, init, dir, notes, terminal string) (*os.Process, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
-		w.Close()
 		return nil, fmt.Errorf("reaper: open %s: %w", os.DevNull, err)
 	}
 	defer null.Close()
-	stdin, settings := null, ""
-	if t, err := unix.IoctlGetTermios(0, unix.TCGETS); err == nil { // a terminal: it may be raw when this process is killed
-		var b bytes.Buffer
-		if binary.Write(&b, binary.NativeEndian, t) == nil {
-			stdin, settings = os.Stdin, hex.EncodeToString(b.Bytes())
-		}
+	stdin := null
+	if terminal != "" {
+		stdin = os.Stdin
 	}
-	p, err := os.StartProcess(init, []string{init, Arg, dir, notes, strconv.Itoa(os.Getpid()), settings}, &os.ProcAttr{
-		Dir: "/", Env: []string{}, Files: []*os.File{stdin, null, null, r},
+	p, err := os.StartProcess(init, []string{init, Arg, dir, notes, strconv.Itoa(os.Getpid()), terminal}, &os.ProcAttr{
+		Dir: "/", Env: []string{}, Files: []*os.File{stdin, null, null, pipe},
 		Sys: &syscall.SysProcAttr{Setsid: true}, // a terminal's Ctrl-C is not for it
 	})
 	if err != nil {
-		w.Close()
 		return nil, fmt.Errorf("reaper: start it: %w", err)
 	}
-	return &Reaper{proc: p, pipe: w}, nil
+	return p, nil
 }
 
 // Add names a process group to kill. The kernel keeps what is written to the pipe if this process dies.
@@ -79,9 +107,13 @@ func (r *Reaper) say(op byte, pgid int) error {
 
 // Stop ends the reaper when there is nothing left for it to do.
 func (r *Reaper) Stop() error {
-	err := r.proc.Kill()
+	err := r.pipe.Close()
+	if r.Started() != nil {
+		return err // of which Started has told
+	}
+	err = errors.Join(err, r.proc.Kill())
 	_, werr := r.proc.Wait()
-	return errors.Join(err, werr, r.pipe.Close())
+	return errors.Join(err, werr)
 }
 
 // Main is the reaper process.
