@@ -35,6 +35,7 @@ demo: prerequisites build ## boot the sub-kernels of sekexe.hcl.example
 
 test: test-prerequisites build lint ## run every test: lint, unit with -race, fuzz seeds, integration on real kernels
 	$(GO) test -race -timeout 30m ./...
+	hack/test-kernels
 
 lint: init ## gofmt, vet, staticcheck
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -68,6 +68,7 @@ func (p *Project) writeSubkernel(body *hclwrite.Body, s *Subkernel) {
 	}
 	b.str("memory", formatSize(s.Memory))
 	b.number("cpus", s.CPUs)
+	b.str("isolation", s.Isolation)
 	b.str("hostname", s.Hostname)
 	b.stringMap("env", s.Env, p.Redact)
 	b.str("workdir", s.Workdir)

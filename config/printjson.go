@@ -38,6 +38,7 @@ type (
 		Kernel      jsonKernel        `json:"kernel"`           // empty: the default kernel
 		MemoryBytes int64             `json:"memory_bytes"`
 		CPUs        int               `json:"cpus"`
+		Isolation   string            `json:"isolation"`
 		Hostname    string            `json:"hostname"`
 		Env         map[string]string `json:"env"`
 		Workdir     string            `json:"workdir,omitempty"` // absent: the user's home
@@ -136,7 +137,7 @@ func kernelJSON(k *Kernel) jsonKernel {
 
 func (p *Project) subkernelJSON(s *Subkernel) jsonSubkernel {
 	out := jsonSubkernel{
-		Name: s.Name, Block: s.Block, Kernel: kernelJSON(&s.Kernel), MemoryBytes: s.Memory, CPUs: s.CPUs, Hostname: s.Hostname,
+		Name: s.Name, Block: s.Block, Kernel: kernelJSON(&s.Kernel), MemoryBytes: s.Memory, CPUs: s.CPUs, Isolation: s.Isolation, Hostname: s.Hostname,
 		Env: p.redactMap(s.Env), Workdir: s.Workdir, User: s.User, Root: jsonRoot(s.Root), Cgroups: s.Cgroups,
 		Matrix: s.matrixMap(), Mounts: []jsonMount{}, Tmpfs: []jsonTmpfs{}, Steps: []jsonStep{}, DependsOn: []jsonDependency{}, Service: s.Service,
 		Timeout: seconds(s.Timeout), BootTimeout: seconds(s.BootTimeout), StopTimeout: seconds(s.StopTimeout),

@@ -57,6 +57,8 @@ type Subkernel struct {
 	Kernel   Kernel
 	Memory   int64 // bytes
 	CPUs     int
+	// Isolation is "strict" (ptrace) or "fast" (seccomp); with several CPUs it is "fast".
+	Isolation string
 	Hostname string
 	Env      map[string]string
 	// Workdir is an absolute path in the guest.

@@ -112,6 +112,7 @@ func (l *loader) buildSubkernel(in *instance) Subkernel {
 		StopTimeout: d.duration("stop_timeout", defaultStopTimeout, 0),
 		Range:       toRange(in.block.defRange),
 	}
+	s.Isolation = d.isolation(s.CPUs)
 	for _, b := range c.blocks["root"] {
 		s.Root.Mode = l.nested(in, b).oneOf("mode", "overlay", "overlay", "ro")
 	}
@@ -148,6 +149,25 @@ func (d *decoder) cpus() int {
 		d.error(v, "CPUs beyond the machine's", fmt.Sprintf("This machine has %d. Give the sub-kernel fewer.", d.l.opts.CPUs))
 	}
 	return n
+}
+
+// isolation is strict where it can be.
+func (d *decoder) isolation(cpus int) string {
+	usual := "strict"
+	if cpus > 1 {
+		usual = "fast"
+	}
+	i := d.oneOf("isolation", usual, "strict", "fast")
+	switch v := d.get("isolation"); {
+	case cpus <= 1:
+	case v == nil:
+		d.l.diags.warnAt(d.get("cpus").attr.Expr.Range(), "Fast isolation", `With several CPUs, a process of the guest can get at all of the guest's memory, so that its users are not safe from each other. `+
+			`The host is as safe as ever. Say isolation = "fast" if that will do.`)
+	case i == "strict":
+		d.error(v, "Strict isolation with several CPUs", `User Mode Linux has several CPUs with isolation = "fast" only, where a process of the guest can get at all of the guest's memory. `+
+			`Say so, or use one CPU.`)
+	}
+	return i
 }
 
 // hostnames are the labels of RFC 1123.

@@ -15,6 +15,8 @@ type Job struct {
 	Kernel   KernelChoice
 	Memory   int64 // bytes
 	CPUs     int
+	// Isolation is "strict" or "fast": see config.Subkernel.
+	Isolation string
 	RootMode string // "overlay" or "ro"
 	Cgroups  string // "v2" or "v1"
 	Mounts   []Mount

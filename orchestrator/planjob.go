@@ -30,6 +30,7 @@ func newNode(sub *config.Subkernel, id string) Node {
 		Kernel:      KernelChoice{Name: sub.Kernel.Name, Path: sub.Kernel.Path, Version: sub.Kernel.Version, Modules: sub.Kernel.Modules},
 		Memory:      sub.Memory,
 		CPUs:        sub.CPUs,
+		Isolation:   sub.Isolation,
 		RootMode:    sub.Root.Mode,
 		Cgroups:     sub.Cgroups,
 		Service:     isService(sub),

@@ -147,6 +147,9 @@ func jobTraits(job *Job) []string {
 		traits = append(traits, "service")
 	}
 	traits = append(traits, "kernel "+kernelText(&job.Kernel), formatBytes(job.Memory), plural(job.CPUs, "CPU"))
+	if job.Isolation == "fast" {
+		traits = append(traits, "fast isolation")
+	}
 	if job.RootMode == "ro" {
 		traits = append(traits, "read-only root")
 	}
@@ -236,20 +239,21 @@ type jsonPlan struct {
 }
 
 type jsonNode struct {
-	Name     string         `json:"name"`
-	Block    string         `json:"block"`
-	Matrix   jsonMatrix     `json:"matrix"`
-	ID       string         `json:"id"`
-	Wave     int            `json:"wave"`
-	Service  bool           `json:"service"`
-	Kernel   string         `json:"kernel"`
-	Memory   int64          `json:"memory"`
-	CPUs     int            `json:"cpus"`
-	After    []jsonDep      `json:"after"`
-	Mounts   []jsonMount    `json:"mounts"`
-	Ready    string         `json:"ready"`
-	Steps    []jsonPlanStep `json:"steps"`
-	Expected jsonExpect     `json:"expected"`
+	Name      string         `json:"name"`
+	Block     string         `json:"block"`
+	Matrix    jsonMatrix     `json:"matrix"`
+	ID        string         `json:"id"`
+	Wave      int            `json:"wave"`
+	Service   bool           `json:"service"`
+	Kernel    string         `json:"kernel"`
+	Memory    int64          `json:"memory"`
+	CPUs      int            `json:"cpus"`
+	Isolation string         `json:"isolation"`
+	After     []jsonDep      `json:"after"`
+	Mounts    []jsonMount    `json:"mounts"`
+	Ready     string         `json:"ready"`
+	Steps     []jsonPlanStep `json:"steps"`
+	Expected  jsonExpect     `json:"expected"`
 }
 
 type jsonDep struct {
@@ -285,7 +289,7 @@ func (p *Plan) WriteJSON(w io.Writer) error {
 func (p *Plan) jsonNode(n *Node, wave int) jsonNode {
 	job := &n.Job
 	out := jsonNode{
-		Name: job.Name, Block: n.Block, Matrix: newJSONMatrix(n.Matrix), ID: job.ID, Wave: wave, Service: job.Service, Kernel: kernelText(&job.Kernel), Memory: job.Memory, CPUs: job.CPUs,
+		Name: job.Name, Block: n.Block, Matrix: newJSONMatrix(n.Matrix), ID: job.ID, Wave: wave, Service: job.Service, Kernel: kernelText(&job.Kernel), Memory: job.Memory, CPUs: job.CPUs, Isolation: job.Isolation,
 		After: []jsonDep{}, Mounts: []jsonMount{}, Steps: []jsonPlanStep{},
 		Expected: jsonExpect{Outcome: n.Expect.outcome(), Exit: n.Expect.statuses()},
 	}

@@ -20,6 +20,8 @@ type bootArgs struct {
 	exchange string // host path of the exchange folder
 	lpj      uint64 // loops per jiffy; 0: unknown, to be learned from the log
 	verbose  bool   // the whole log, not only what matters
+	cpus     int    // of the guest
+	fast     bool   // seccomp in place of ptrace
 }
 
 // argv is the command line of a kernel. Its own options come from arch/um (linux --help lists them), the others from
@@ -39,6 +41,12 @@ func (a bootArgs) argv() []string {
 		guest.EnvExchange + "=" + a.exchange,
 		// A panic ends the process at once.
 		"panic=-1",
+	}
+	if a.fast {
+		args = append(args, "seccomp=on")
+	}
+	if a.cpus > 1 {
+		args = append(args, "ncpus="+strconv.Itoa(a.cpus))
 	}
 	if a.lpj != 0 {
 		args = append(args, "lpj="+strconv.FormatUint(a.lpj, 10))

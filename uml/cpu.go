@@ -3,6 +3,7 @@ package uml
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,25 +39,34 @@ func newCPUs(dir, run string) (*cpus, error) {
 	return c, os.MkdirAll(dir, 0o700)
 }
 
-// take chooses the CPU with the fewest sub-kernels and notes it. The returned function takes the note back.
-func (c *cpus) take() (cpu int, release func()) {
+// take chooses the n CPUs with the fewest sub-kernels, or all if there are fewer, and notes them. The returned function takes the notes back.
+func (c *cpus) take(n int) (chosen []int, release func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	load := c.load()
-	best := -1
-	for i := 1; i <= len(c.allowed); i++ {
-		k := (c.last + i) % len(c.allowed)
-		if best < 0 || load[c.allowed[k]] < load[c.allowed[best]] {
-			best = k
+	var notes []string
+	for range min(max(n, 1), len(c.allowed)) {
+		best := -1
+		for i := 1; i <= len(c.allowed); i++ {
+			k := (c.last + i) % len(c.allowed)
+			if !slices.Contains(chosen, c.allowed[k]) && (best < 0 || load[c.allowed[k]] < load[c.allowed[best]]) {
+				best = k
+			}
+		}
+		c.last = best
+		c.n++
+		chosen = append(chosen, c.allowed[best])
+		note := filepath.Join(c.dir, strconv.Itoa(c.allowed[best])+"."+c.run+"."+strconv.Itoa(c.n))
+		if f, err := os.OpenFile(note, os.O_CREATE|os.O_WRONLY, 0o600); err == nil { // without a note others only choose less well
+			f.Close()
+			notes = append(notes, note)
 		}
 	}
-	c.last = best
-	c.n++
-	note := filepath.Join(c.dir, strconv.Itoa(c.allowed[best])+"."+c.run+"."+strconv.Itoa(c.n))
-	if f, err := os.OpenFile(note, os.O_CREATE|os.O_WRONLY, 0o600); err == nil { // without a note others only choose less well
-		f.Close()
+	return chosen, func() {
+		for _, n := range notes {
+			os.Remove(n)
+		}
 	}
-	return c.allowed[best], func() { os.Remove(note) }
 }
 
 // load counts the notes for each CPU.

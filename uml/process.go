@@ -25,7 +25,7 @@ type process struct {
 type launchSpec struct {
 	argv, env []string
 	files     []*os.File // from descriptor 0
-	cpu       int        // host CPU to stay on; -1: any
+	cpus      []int      // host CPUs to stay on; none: any
 	// started is called with the process's number before anything else can happen to it.
 	started func(pid int)
 }
@@ -61,11 +61,13 @@ func (s *launchSpec) start() (*os.Process, error) {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("set no_new_privs: %w", err)
 	}
-	if s.cpu >= 0 {
+	if len(s.cpus) > 0 {
 		var set unix.CPUSet
-		set.Set(s.cpu)
+		for _, c := range s.cpus {
+			set.Set(c)
+		}
 		if err := unix.SchedSetaffinity(0, &set); err != nil {
-			return nil, fmt.Errorf("stay on CPU %d: %w", s.cpu, err)
+			return nil, fmt.Errorf("stay on CPUs %v: %w", s.cpus, err)
 		}
 	}
 	c, err := os.StartProcess(s.argv[0], s.argv, &os.ProcAttr{

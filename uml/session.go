@@ -117,8 +117,8 @@ func (s *session) boot(ctx context.Context) (err error) {
 	}
 	s.mark = s.span("find the kernel", s.start)
 	s.res.KernelPath, s.res.KernelVersion = s.info.Path, s.info.Version
-	if j.CPUs > 1 {
-		return withHint(fmt.Errorf("kernel %s: use %d CPUs: sub-kernels have one CPU each so far", s.info.Path, j.CPUs), "set cpus = 1")
+	if err := canRun(s.info, j); err != nil {
+		return err
 	}
 	if err := checkMemoryDir(s.rt.scratch.base, j.Memory); err != nil {
 		return &MemoryError{err}
@@ -133,6 +133,17 @@ func (s *session) boot(ctx context.Context) (err error) {
 		return err
 	}
 	s.mark = s.span("start the kernel's process", s.mark)
+	return nil
+}
+
+// canRun says whether a kernel has what a job wants of it.
+func canRun(k *kernel.Info, j *orchestrator.Job) error {
+	switch {
+	case j.CPUs > 1 && !k.SMP:
+		return withHint(fmt.Errorf("kernel %s: use %d CPUs: it was built for one", k.Path, j.CPUs), "name a kernel of the flavour smp (sekexe kernel build --flavour smp makes one), or use one CPU")
+	case j.Isolation == "fast" && !k.Seccomp:
+		return withHint(fmt.Errorf("kernel %s: use fast isolation: version %s doesn't know it", k.Path, k.Version), "use strict isolation, or a kernel from 6.16 on")
+	}
 	return nil
 }
 
@@ -162,10 +173,11 @@ func (s *session) launch() error {
 	lpj, _ := s.rt.o.Kernels.LearnedLPJ(s.info)
 	args := bootArgs{
 		kernel: s.info.Path, memory: s.job.Memory, umid: "k", umlDir: s.dir, init: s.rt.init, exchange: s.exchange, lpj: lpj, verbose: s.rt.o.Verbose,
+		cpus: s.job.CPUs, fast: s.job.Isolation == "fast",
 	}
-	cpu, release := s.rt.cpus.take()
+	cpus, release := s.rt.cpus.take(s.job.CPUs)
 	s.proc, err = launch(launchSpec{
-		argv: args.argv(), env: environ(s.rt.scratch.dir), files: []*os.File{null, logW, logW, guestEnd}, cpu: cpu,
+		argv: args.argv(), env: environ(s.rt.scratch.dir), files: []*os.File{null, logW, logW, guestEnd}, cpus: cpus,
 		started: func(pid int) {
 			if err := s.rt.reaper.Add(pid); err != nil {
 				s.sink.Notice(err.Error())

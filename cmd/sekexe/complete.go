@@ -17,6 +17,7 @@ func choices(cmd *cobra.Command, flag string, list ...string) {
 func completeRun(cmd *cobra.Command) {
 	choices(cmd, "root", "overlay", "ro")
 	choices(cmd, "cgroups", "v2", "v1")
+	choices(cmd, "isolation", "strict", "fast")
 	choices(cmd, "memory", "256M", "512M", "1G", "2G", "4G")
 	choices(cmd, "report", "json=", "junit=")
 	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {

@@ -19,6 +19,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
+
+	"github.com/sekexe/sekexe/kernel"
 )
 
 // patience is how long the tests wait for what must happen. It is generous: it is used up only where something is broken.
@@ -52,6 +54,17 @@ func TestScript(t *testing.T) {
 				}
 			})
 			return nil
+		},
+		Condition: func(cond string) (bool, error) {
+			if cond != "seccomp" {
+				return false, fmt.Errorf("unknown condition %q", cond)
+			}
+			k, err := testKernel()
+			if err != nil {
+				return false, err
+			}
+			info, err := kernel.NewFinder("").Resolve(t.Context(), kernel.Choice{Path: k})
+			return err == nil && info.Seccomp, err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":    scriptExits,
@@ -221,17 +234,24 @@ func (s *sandbox) vars() []string {
 	}
 }
 
-// testKernel is the kernel that the tests boot: $SEKEXE_TEST_KERNEL, else the distribution's.
-func testKernel() (string, error) {
+// testKernel is the kernel that the tests boot: $SEKEXE_TEST_KERNEL, else the one that sekexe takes by itself. See hack/test-kernels.
+var testKernel = sync.OnceValues(func() (string, error) {
 	if k := os.Getenv("SEKEXE_TEST_KERNEL"); k != "" {
 		return filepath.Abs(k)
 	}
-	k, err := exec.LookPath("linux.uml")
+	f := kernel.NewFinder(cacheDir())
+	f.Getenv = func(name string) string {
+		if name == kernel.EnvKernel {
+			return ""
+		}
+		return os.Getenv(name)
+	}
+	k, err := f.Resolve(context.Background(), kernel.Choice{})
 	if err != nil {
 		return "", fmt.Errorf("no kernel to test with: run make prerequisites, or name one in SEKEXE_TEST_KERNEL: %w", err)
 	}
-	return k, nil
-}
+	return k.Path, nil
+})
 
 // goCache is the build cache, which is the user's own: building anew for each test would take long.
 var goCache = sync.OnceValue(func() string {

@@ -25,12 +25,12 @@ import (
 // runFlags are the flags of sekexe run.
 type runFlags struct {
 	runOptions
-	memory, kernel, modules, workdir, user, hostname, root, cgroups string
-	env, volumes, reports                                           []string
-	cpus                                                            int
-	timeout, bootTimeout, stopTimeout                               time.Duration
-	tty, noTTY, noStdin                                             bool
-	kernelLog                                                       string
+	memory, kernel, modules, workdir, user, hostname, root, cgroups, isolation string
+	env, volumes, reports                                                      []string
+	cpus                                                                       int
+	timeout, bootTimeout, stopTimeout                                          time.Duration
+	tty, noTTY, noStdin                                                        bool
+	kernelLog                                                                  string
 }
 
 func newRunCommand() *cobra.Command {
@@ -71,7 +71,8 @@ the command can't be run or isn't found, 130 or 143 if run was interrupted.`,
 	fl.StringVar(&f.hostname, "hostname", "sekexe", "name of the sub-kernel's host")
 	fl.StringVar(&f.root, "root", "overlay", "root: overlay (writable, in memory) or ro")
 	fl.StringVar(&f.cgroups, "cgroups", "v2", "control groups: v1 or v2")
-	fl.IntVar(&f.cpus, "cpus", 1, "CPUs of the sub-kernel")
+	fl.IntVar(&f.cpus, "cpus", 1, "CPUs of the sub-kernel; several need a kernel of the flavour smp, and fast isolation")
+	fl.StringVar(&f.isolation, "isolation", "", "strict, or fast: less time for system calls, but no safety of the guest's processes from each other (default strict; with several CPUs fast)")
 	fl.DurationVar(&f.timeout, "timeout", 0, "end the command after this time, with status 124")
 	fl.DurationVar(&f.bootTimeout, "boot-timeout", time.Minute, "give up a boot after this time")
 	fl.DurationVar(&f.stopTimeout, "stop-timeout", 10*time.Second, "time from SIGTERM to SIGKILL for a command that is to end")
@@ -213,6 +214,10 @@ func (f *runFlags) job(args []string) (*orchestrator.Job, error) {
 	if f.cgroups != "v1" && f.cgroups != "v2" {
 		return nil, misuse("--cgroups %s: want v1 or v2", f.cgroups)
 	}
+	isolation, err := f.isolationOf()
+	if err != nil {
+		return nil, err
+	}
 	mounts, err := parseVolumes(f.volumes)
 	if err != nil {
 		return nil, err
@@ -222,10 +227,30 @@ func (f *runFlags) job(args []string) (*orchestrator.Job, error) {
 		return nil, err
 	}
 	return &orchestrator.Job{
-		Name: "run", ID: "run", Hostname: f.hostname, Kernel: parseKernel(f.kernel, f.modules), Memory: mem, CPUs: f.cpus,
+		Name: "run", ID: "run", Hostname: f.hostname, Kernel: parseKernel(f.kernel, f.modules), Memory: mem, CPUs: f.cpus, Isolation: isolation,
 		RootMode: f.root, Cgroups: f.cgroups, Mounts: mounts, Steps: []orchestrator.Step{*step},
 		BootTimeout: f.bootTimeout, StopTimeout: f.stopTimeout,
 	}, nil
+}
+
+// isolationOf checks --cpus and --isolation.
+func (f *runFlags) isolationOf() (string, error) {
+	switch {
+	case f.cpus < 1 || f.cpus > cpuCount():
+		return "", misuse("--cpus %d: this machine has %d", f.cpus, cpuCount())
+	case f.isolation != "" && f.isolation != "strict" && f.isolation != "fast":
+		return "", misuse("--isolation %s: want strict or fast", f.isolation)
+	case f.cpus > 1 && f.isolation == "strict":
+		return "", misuse("--isolation strict: several CPUs need fast isolation, where a process of the guest can get at all of the guest's memory")
+	case f.cpus > 1:
+		if f.isolation == "" && !f.quiet {
+			say("warning", "with several CPUs, a process of the guest can get at all of the guest's memory")
+		}
+		return "fast", nil
+	case f.isolation == "":
+		return "strict", nil
+	}
+	return f.isolation, nil
 }
 
 // minMemory is the least memory, in bytes, that a kernel with our init boots in.
