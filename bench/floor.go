@@ -28,6 +28,8 @@ type env struct {
 	init    string // that powers off
 	count   int
 	mu      sync.Mutex
+	idled   *idleFigures
+	temp    []string // files to remove
 }
 
 func (e *env) open() error {
@@ -68,6 +70,9 @@ func (e *env) open() error {
 func (e *env) close() {
 	os.RemoveAll(e.dir)
 	os.Remove(e.init)
+	for _, f := range e.temp {
+		os.Remove(f)
+	}
 }
 
 // defaultKernel asks sekexe.

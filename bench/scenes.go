@@ -19,15 +19,39 @@ import (
 type scene struct {
 	name, budget string
 	run          func(*env) (result, error)
+	long         bool // is left out where no scene is named
 }
 
 var scenes = []scene{
-	{"run", "at most 1.8", func(e *env) (result, error) { return e.runScene("--", "/bin/true") }},
-	{"run-shell", "", func(e *env) (result, error) { return e.runScene("true") }},
-	{"up-8", "at most 1.5", func(e *env) (result, error) { return e.upScene(8) }},
-	{"up-64", "at most 1.5", func(e *env) (result, error) { return e.upScene(64) }},
-	{"output", "at least 150 MB/s", (*env).outputScene},
-	{"input", "at least 100 MB/s", (*env).inputScene},
+	{name: "run", budget: "at most 1.8", run: func(e *env) (result, error) { return e.runScene("--", "/bin/true") }},
+	{name: "run-shell", run: func(e *env) (result, error) { return e.runScene("true") }},
+	{name: "up-8", budget: "at most 1.5", run: func(e *env) (result, error) { return e.upScene(8) }},
+	{name: "up-64", budget: "at most 1.5", run: func(e *env) (result, error) { return e.upScene(64) }},
+	{name: "up-256", budget: "at most 1.5", long: true, run: func(e *env) (result, error) { return e.upScene(256) }},
+	{name: "up-1000", budget: "at most 2", long: true, run: func(e *env) (result, error) { return e.upScene(1000) }},
+	{name: "output", budget: "at least 150 MB/s", run: (*env).outputScene},
+	{name: "input", budget: "at least 100 MB/s", run: (*env).inputScene},
+	{name: "syscall", run: func(e *env) (result, error) { return e.insideScene("syscall") }},
+	{name: "syscall-fast", run: func(e *env) (result, error) { return e.fastScene("syscall") }},
+	{name: "spawn", run: func(e *env) (result, error) { return e.insideScene("spawn") }},
+	{name: "spawn-fast", run: func(e *env) (result, error) { return e.fastScene("spawn") }},
+	{name: "compile", run: func(e *env) (result, error) { return e.insideScene("compile") }},
+	{name: "compile-fast", run: func(e *env) (result, error) { return e.fastScene("compile") }},
+	{name: "idle-memory", budget: "at most 15 MB each", run: func(e *env) (result, error) {
+		return e.idleScene("MB", func(f *idleFigures) float64 { return f.memory })
+	}},
+	{name: "idle-cpu", budget: "none to measure", run: func(e *env) (result, error) {
+		return e.idleScene("ms/s", func(f *idleFigures) float64 { return f.cpu })
+	}},
+	{name: "idle-host", budget: "at most 80 MB", run: func(e *env) (result, error) {
+		return e.idleScene("MB", func(f *idleFigures) float64 { return f.host })
+	}},
+	{name: "peer-script", run: func(e *env) (result, error) { return e.peerScene(script) }},
+	{name: "peer-bwrap", run: func(e *env) (result, error) { return e.peerScene(bubblewrap) }},
+	{name: "peer-runc", run: func(e *env) (result, error) { return e.peerScene(runc) }},
+	{name: "peer-docker", run: func(e *env) (result, error) { return e.peerScene(docker(false)) }},
+	{name: "peer-docker-net", run: func(e *env) (result, error) { return e.peerScene(docker(true)) }},
+	{name: "peer-virtme", run: func(e *env) (result, error) { return e.peerScene(virtme) }},
 }
 
 // pair measures floor and subject in turns and returns the medians, in milliseconds.
