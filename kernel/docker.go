@@ -9,7 +9,7 @@ type Requirement struct {
 	State State
 }
 
-// dockerRequirements are the symbols that moby's contrib/check-config.sh (of July 2025) asks for on x86-64, by its headings; what it asks of
+// dockerRequirements are the symbols that moby's contrib/check-config.sh asks for on x86-64, by its headings; what it asks of
 // older kernels than 6.1 alone is left out. IP_NF_* are those of iptables-legacy: dockerd is as content with nftables, but the script is not.
 var dockerRequirements = []struct {
 	heading string
