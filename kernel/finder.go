@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // EnvKernel is the environment variable that names a kernel where neither the file nor the command line does: a path, or a name on PATH.
@@ -38,6 +39,8 @@ type Finder struct {
 	Getenv func(string) string
 
 	in *inspector // nil: defaultInspector
+	// learning is held while a lesson is read and written again.
+	learning sync.Mutex
 }
 
 // NewFinder returns a Finder with the environment of this process.

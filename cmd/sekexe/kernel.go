@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -216,6 +217,7 @@ type kernelEntry struct {
 	Seccomp  bool              `json:"seccomp"`
 	Modules  string            `json:"modules,omitempty"`
 	Default  bool              `json:"default"`
+	Boot     float64           `json:"boot_seconds,omitempty"` // absent: none was measured
 	Features map[string]string `json:"features"`
 	Built    *build.Provenance `json:"provenance,omitempty"`
 }
@@ -227,14 +229,14 @@ func kernelEntries(ctx context.Context) ([]kernelEntry, error) {
 	def, _ := f.Resolve(ctx, kernel.Choice{})
 	list := []kernelEntry{}
 	for _, i := range all {
-		e := newKernelEntry(i)
+		e := newKernelEntry(f, i)
 		e.Default = def != nil && def.Path == i.Path
 		list = append(list, e)
 	}
 	return list, err
 }
 
-func newKernelEntry(i *kernel.Info) kernelEntry {
+func newKernelEntry(finder *kernel.Finder, i *kernel.Info) kernelEntry {
 	e := kernelEntry{
 		Path: i.Path, Version: i.Version, Origin: i.Origin, Size: i.Size, SMP: i.SMP, Seccomp: i.Seccomp, Modules: i.Modules, Features: map[string]string{},
 	}
@@ -244,6 +246,9 @@ func newKernelEntry(i *kernel.Info) kernelEntry {
 		if p, err := build.ReadProvenance(dir); err == nil {
 			e.Flavour, e.Built = p.Flavour, p
 		}
+	}
+	if d, ok := finder.LearnedBoot(i); ok {
+		e.Boot = d.Seconds()
 	}
 	for _, f := range kernel.Features(i) {
 		e.Features[f.Name] = f.State.String()
@@ -256,7 +261,10 @@ func newKernelListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the kernels that there are",
-		Args:  cobra.NoArgs,
+		Long: `list lists the kernels that there are: the default one first, those that were built, those on PATH. BOOT is the shortest boot that was
+measured on a CPU like this one's, from the start of the kernel's process until the guest said hello; the first boot of a kernel, which
+takes longer, doesn't count.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list, err := kernelEntries(cmd.Context())
 			if err != nil {
@@ -280,19 +288,28 @@ func writeJSON(w io.Writer, v any) error {
 
 func writeKernels(w io.Writer, list []kernelEntry) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "VERSION\tFLAVOUR\tSIZE\tDEFAULT\tPATH")
+	fmt.Fprintln(t, "VERSION\tFLAVOUR\tSIZE\tBOOT\tDEFAULT\tPATH")
 	for _, k := range list {
 		mark := ""
 		if k.Default {
 			mark = "yes"
 		}
-		flavour := k.Flavour
-		if flavour == "" {
-			flavour = "-"
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", k.Version, flavour, units.HumanSize(float64(k.Size)), mark, k.Path)
+		flavour := cmp.Or(k.Flavour, "-")
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", k.Version, flavour, units.HumanSize(float64(k.Size)), bootText(k.Boot), mark, k.Path)
 	}
 	return t.Flush()
+}
+
+// bootText is a boot time for people.
+func bootText(seconds float64) string {
+	switch d := time.Duration(seconds * float64(time.Second)); {
+	case d == 0:
+		return "-"
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	default:
+		return d.Round(10 * time.Millisecond).String()
+	}
 }
 
 func newKernelInspectCommand() *cobra.Command {
@@ -308,11 +325,12 @@ func newKernelInspectCommand() *cobra.Command {
 				k := parseKernel(args[0], "")
 				c.Path, c.Version = k.Path, k.Version
 			}
-			i, err := newFinder().Resolve(cmd.Context(), c)
+			f := newFinder()
+			i, err := f.Resolve(cmd.Context(), c)
 			if err != nil {
 				return failure(err)
 			}
-			e := newKernelEntry(i)
+			e := newKernelEntry(f, i)
 			if asJSON {
 				return output(func(w io.Writer) error { return writeJSON(w, e) })
 			}
@@ -326,6 +344,9 @@ func newKernelInspectCommand() *cobra.Command {
 func writeKernel(w io.Writer, i *kernel.Info, e kernelEntry) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "path\t%s\nversion\t%s\nsize\t%s\n", e.Path, e.Version, units.HumanSize(float64(e.Size)))
+	if e.Boot > 0 {
+		fmt.Fprintf(t, "boot\t%s\n", bootText(e.Boot))
+	}
 	if e.Modules != "" {
 		fmt.Fprintf(t, "modules\t%s\n", e.Modules)
 	}
