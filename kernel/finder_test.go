@@ -15,6 +15,7 @@ type world struct {
 	env                         map[string]string
 	bin, other                  string // folders of PATH
 	named, onPath, older, newer string // kernels 6.1.9, 6.6.1, 7.1.2, 7.2.13; the last two are built
+	smp, debug                  string // built ones of these flavours, 7.3.1 and 7.1.3
 }
 
 func newWorld(t *testing.T) *world {
@@ -24,8 +25,10 @@ func newWorld(t *testing.T) *world {
 	w.env["PATH"] = "relative:" + w.other + ":" + w.bin
 	w.named = fake(t, filepath.Join(dir, "named"), "my-kernel", goodKernel("6.1.9"))
 	w.onPath = fake(t, w.bin, "linux.uml", goodKernel("6.6.1"))
-	w.newer = fake(t, filepath.Join(w.finder.CacheDir, "kernels", "a"), "linux", goodKernel("7.2.13"))
-	w.older = fake(t, filepath.Join(w.finder.CacheDir, "kernels", "b"), "linux", goodKernel("7.1.2"))
+	w.newer = fakeBuilt(t, w.finder, "7.2.13-default-a", "7.2.13", "default")
+	w.older = fakeBuilt(t, w.finder, "7.1.2-default-b", "7.1.2", "default")
+	w.smp = fakeBuilt(t, w.finder, "7.3.1-smp-c", "7.3.1", "smp")
+	w.debug = fakeBuilt(t, w.finder, "7.1.3-debug-d", "7.1.3", "debug")
 	return w
 }
 
@@ -37,13 +40,15 @@ func TestResolveOrder(t *testing.T) {
 		env          string
 		want, origin string
 	}{
+		{"the newest of a version, though there is a newer one of another flavour", Choice{Version: "7"}, "", w.newer, "built"},
+		{"a version of another flavour, where there is no other", Choice{Version: "7.3"}, "", w.smp, "built"},
+		{"a built one's name", Choice{Version: "7.1.3-debug-d"}, "", w.debug, "built"},
 		{"named", Choice{Path: w.named}, w.onPath, w.named, "named"},
 		{"named with its version", Choice{Path: w.named, Version: "6.1"}, "", w.named, "named"},
 		{"by the environment", Choice{}, w.named, w.named, "SEKEXE_KERNEL"},
 		{"by the environment, by a name", Choice{}, "linux.uml", w.onPath, "SEKEXE_KERNEL"},
 		{"the newest built", Choice{}, "", w.newer, "built"},
 		{"version", Choice{Version: "7.1"}, "", w.older, "built"},
-		{"the newest of a version", Choice{Version: "7"}, "", w.newer, "built"},
 		{"a version on PATH", Choice{Version: "6"}, "", w.onPath, "PATH"},
 		{"a version of the environment", Choice{Version: "6.1"}, w.named, w.named, "SEKEXE_KERNEL"},
 		{"a version before the environment", Choice{Version: "7"}, w.named, w.newer, "built"},
@@ -143,6 +148,7 @@ func TestResolveBrokenOnPath(t *testing.T) {
 func TestList(t *testing.T) {
 	w := newWorld(t)
 	w.env[EnvKernel] = w.onPath // twice, then
+	w.choose(t, Choice{Path: w.debug})
 	broken := fake(t, filepath.Join(w.finder.CacheDir, "kernels", "c"), "linux", "--showconfig crash\n")
 	all, err := w.finder.List(context.Background())
 	if err == nil || !strings.Contains(err.Error(), broken) {
@@ -152,7 +158,7 @@ func TestList(t *testing.T) {
 	for _, i := range all {
 		got = append(got, i.Path)
 	}
-	if want := []string{w.onPath, w.newer, w.older}; strings.Join(got, " ") != strings.Join(want, " ") {
+	if want := []string{w.onPath, w.debug, w.newer, w.older, w.smp}; strings.Join(got, " ") != strings.Join(want, " ") {
 		t.Errorf("List = %q; want %q", got, want)
 	}
 	if first := resolve(t, w.finder, Choice{}); first.Path != got[0] {
