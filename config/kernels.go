@@ -53,12 +53,16 @@ func (l *loader) kernelValue(name string, at hcl.Range) cty.Value {
 		"name":    cty.StringVal(k.kernel.Name),
 		"path":    cty.StringVal(k.kernel.Path),
 		"version": cty.StringVal(k.kernel.Version),
+		"flavour": cty.StringVal(k.kernel.Flavour),
 		"modules": cty.StringVal(k.kernel.Modules),
 	})
 }
 
 // kernelVersions are the texts that begin a kernel's version.
 var kernelVersions = newPattern(`^[0-9]+(\.[0-9]+){0,3}[0-9A-Za-z.+_~-]*$`)
+
+// flavours are those that kernels can be built of.
+var flavours = []string{"default", "smp", "debug", "time-travel"}
 
 func (l *loader) evaluateKernel(k *kernelBlock) {
 	c := l.content(k.block)
@@ -74,6 +78,7 @@ func (l *loader) evaluateKernel(k *kernelBlock) {
 			d.error(v, "Invalid version", fmt.Sprintf("%q is not a kernel version. Write one, or its beginning, such as \"7\" or \"6.12.1\".", k.kernel.Version))
 		}
 	}
+	k.kernel.Flavour = d.oneOf("flavour", "", flavours...)
 	if v := d.get("modules"); v != nil {
 		k.kernel.Modules = d.hostPath(v)
 	}

@@ -32,6 +32,7 @@ func (p *Project) WriteHCL(w io.Writer) error {
 		b := newBlock(body, "kernel", k.Name)
 		b.str("path", k.Path)
 		b.str("version", k.Version)
+		b.str("flavour", k.Flavour)
 		b.str("modules", k.Modules)
 	}
 	for i := range p.Subkernels {

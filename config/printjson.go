@@ -29,6 +29,7 @@ type (
 		Name    string `json:"name,omitempty"`
 		Path    string `json:"path,omitempty"`
 		Version string `json:"version,omitempty"`
+		Flavour string `json:"flavour,omitempty"`
 		Modules string `json:"modules,omitempty"`
 	}
 	jsonSubkernel struct {
@@ -130,7 +131,7 @@ func (p *Project) WriteJSON(w io.Writer) error {
 }
 
 func kernelJSON(k *Kernel) jsonKernel {
-	return jsonKernel{Name: k.Name, Path: k.Path, Version: k.Version, Modules: k.Modules}
+	return jsonKernel{Name: k.Name, Path: k.Path, Version: k.Version, Flavour: k.Flavour, Modules: k.Modules}
 }
 
 func (p *Project) subkernelJSON(s *Subkernel) jsonSubkernel {

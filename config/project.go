@@ -41,6 +41,8 @@ type Kernel struct {
 	Path string
 	// Version is the wanted version, or the beginning of one: "7" and "7.2" both take 7.2.1. Empty: any.
 	Version string
+	// Flavour is what it must have been built as: "default", "smp", "debug" or "time-travel". Empty: any.
+	Flavour string
 	// Modules is the absolute folder that holds MODULES/VERSION; empty: where kernel inspection finds them.
 	Modules string
 	Range   Range

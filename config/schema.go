@@ -119,10 +119,12 @@ var kernelSchema = &BlockSchema{
 	Name:         "kernel",
 	Labels:       []string{"name"},
 	Doc:          "A kernel to boot, used as `kernel.NAME`.",
-	alternatives: [][]string{{"path", "version"}},
+	alternatives: [][]string{{"path", "version"}, {"path", "flavour"}},
 	Attrs: []AttrSchema{
 		{Name: "path", Type: "path", Doc: "The executable of a User Mode Linux."},
 		{Name: "version", Type: "string", Doc: "Instead of a path: the version of a kernel that `sekexe kernel build` made, or its beginning: `\"7\"` and `\"7.2\"` both take 7.2.1."},
+		{Name: "flavour", Type: "string", Default: "any, but rather \"default\"",
+			Doc: "The newest kernel that was built of this flavour, and has the version: `\"default\"`, `\"smp\"` (several CPUs), `\"debug\"` or `\"time-travel\"`."},
 		{Name: "modules", Type: "path", Default: "found by the kernel's version", Doc: "The folder with `VERSION/`, where the modules are."},
 	},
 }
@@ -230,7 +232,6 @@ var later = map[string][]laterName{
 		{name: "template", labels: []string{"name"}},
 	},
 	"kernel": {
-		{name: "flavour", attr: true},
 		{name: "build"},
 	},
 	"subkernel": {

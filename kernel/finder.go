@@ -57,8 +57,9 @@ func (f *Finder) getenv(name string) string {
 
 // Resolve returns the kernel that c asks for. Without a path or a version that is $SEKEXE_KERNEL, else the chosen default, else the newest
 // that was built of flavour "default", else linux.uml or linux on PATH; with a version the newest of all these that fits it, or one that was
-// built of another flavour if none does. The name of a built kernel stands for a version, too. Its modules are those in c.Modules/VERSION, else
-// in /usr/lib/uml/modules/VERSION, else in modules/VERSION beside the executable.
+// built of another flavour if none does; with a flavour the newest that was built of it and fits the version. The name of a built kernel stands
+// for a version, too. Its modules are those in c.Modules/VERSION, else in /usr/lib/uml/modules/VERSION, else in modules/VERSION beside the
+// executable.
 //
 // Errors are of type *Error, or ctx's. What was named is never replaced by something else.
 func (f *Finder) Resolve(ctx context.Context, c Choice) (*Info, error) {
@@ -85,11 +86,63 @@ func (f *Finder) choose(ctx context.Context, c Choice) (*Info, error) {
 		if err == nil && c.Version != "" && !MatchesVersion(c.Version, info.Version) {
 			return nil, problem(info.Path, ErrVersion, fmt.Sprintf("it is %s, and %s is wanted", info.Version, c.Version), "correct the version, or leave it out")
 		}
-		return info, err
+		return c.checkFlavour(info, err)
+	case c.Version != "" && f.CacheDir != "" && executable(f.builtPath(c.Version)):
+		return c.checkFlavour(f.look(ctx, candidate{f.builtPath(c.Version), OriginBuilt}))
+	case c.Flavour != "":
+		return f.chooseFlavour(ctx, c)
 	case c.Version != "":
 		return f.chooseVersion(ctx, c.Version)
 	}
 	return f.chooseDefault(ctx)
+}
+
+// checkFlavour passes on what look returned, unless it is of another flavour than c asks for.
+func (c Choice) checkFlavour(info *Info, err error) (*Info, error) {
+	if err != nil || c.Flavour == "" || c.Flavour == info.Flavour {
+		return info, err
+	}
+	is := "it was not built by sekexe, so that it has none"
+	if info.Flavour != "" {
+		is = "it is " + info.Flavour
+	}
+	return nil, problem(info.Path, ErrFlavour, fmt.Sprintf("%s, and %s is wanted", is, c.Flavour), "correct the flavour, or leave it out")
+}
+
+// chooseFlavour returns the newest kernel that was built of a flavour and fits the version, if there is one.
+func (f *Finder) chooseFlavour(ctx context.Context, c Choice) (*Info, error) {
+	all, err := f.lookAll(ctx, slices.DeleteFunc(f.built(), func(b candidate) bool { return flavourOf(b.path) != c.Flavour }))
+	if ctx.Err() != nil {
+		return nil, err
+	}
+	for _, i := range all {
+		if c.Version == "" || MatchesVersion(c.Version, i.Version) {
+			return i, nil
+		}
+	}
+	detail, command := "no kernel was built of flavour "+c.Flavour, "sekexe kernel build --debian sid --flavour "+c.Flavour
+	if c.Version != "" {
+		detail = "no kernel of version " + c.Version + " was built of flavour " + c.Flavour
+		command = "sekexe kernel build --version " + c.Version + " --flavour " + c.Flavour + ", with a whole version"
+	}
+	built, _ := f.lookAll(ctx, f.built()) // what is wrong with those of other flavours is no matter here
+	var others []string
+	for _, i := range built {
+		others = append(others, fmt.Sprintf("%s of flavour %s (%s)", i.Version, cmp.Or(i.Flavour, "unknown"), i.Path))
+	}
+	return nil, &Error{Problem: ErrNone, Detail: detail + besides(others, err), hint: "build it: " + command + "; or leave the flavour out"}
+}
+
+// besides says in the error of a search what there is, and what is wrong with other kernels.
+func besides(others []string, err error) string {
+	text := ""
+	if len(others) > 0 {
+		text = "; there is " + strings.Join(others, ", ")
+	}
+	if err != nil {
+		text += "; " + strings.ReplaceAll(err.Error(), "\n", "; ")
+	}
+	return text
 }
 
 // chooseDefault finds the executable where nobody has named one.
@@ -144,9 +197,6 @@ func blame(err error, change func(hint string) string) error {
 
 // chooseVersion returns the newest kernel that fits a version.
 func (f *Finder) chooseVersion(ctx context.Context, version string) (*Info, error) {
-	if p := f.builtPath(version); f.CacheDir != "" && executable(p) {
-		return f.look(ctx, candidate{p, OriginBuilt})
-	}
 	all, err := f.List(ctx)
 	if ctx.Err() != nil {
 		return nil, err
@@ -164,14 +214,7 @@ func (f *Finder) chooseVersion(ctx context.Context, version string) (*Info, erro
 	if best != nil {
 		return best, nil
 	}
-	detail := "no kernel has version " + version
-	if len(others) > 0 {
-		detail += "; there is " + strings.Join(others, ", ")
-	}
-	if err != nil {
-		detail += "; " + strings.ReplaceAll(err.Error(), "\n", "; ")
-	}
-	return nil, &Error{Problem: ErrNone, Detail: detail, hint: "build it (sekexe kernel build --version " + version + " takes a whole version), name the path of such a kernel, or leave the version out"}
+	return nil, &Error{Problem: ErrNone, Detail: "no kernel has version " + version + besides(others, err), hint: "build it (sekexe kernel build --version " + version + " takes a whole version), name the path of such a kernel, or leave the version out"}
 }
 
 // better says whether a kernel is to be preferred to another one that fits as well: special flavours come last, newer ones first.

@@ -13,6 +13,9 @@ type Choice struct {
 	// Version is a version, or the beginning of one: "7" and "7.2" both take 7.2.1, and the newest of several. Empty: any. Together with
 	// Path it is what the kernel there must be.
 	Version string
+	// Flavour is that of a kernel which was built, such as "smp"; empty: any, but rather "default". Together with Path it is what the kernel
+	// there must be.
+	Flavour string
 	// Modules is the folder that holds the kernel's modules in a folder named by its version; empty: where Finder.Resolve looks.
 	Modules string
 }

@@ -33,6 +33,7 @@ type KernelChoice struct {
 	Name    string // for messages
 	Path    string // absolute path of the executable
 	Version string // or a version, or the beginning of one
+	Flavour string // that it was built of; may be empty
 	Modules string // folder that holds VERSION/, if named
 }
 

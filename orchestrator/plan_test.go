@@ -34,7 +34,7 @@ func newTestProject() *config.Project {
 	}
 	router.Service = true
 	router.Memory = 256 << 20
-	router.Kernel = config.Kernel{Name: "fast", Version: "7"}
+	router.Kernel = config.Kernel{Name: "fast", Version: "7", Flavour: "smp"}
 	router.Ready = &config.Ready{Port: 80, Interval: time.Second, Timeout: 30 * time.Second}
 	router.Steps = []config.Step{{Name: "command", Shell: "set -e\nsysctl -w net.ipv4.ip_forward=1\nexec ./router.sh\n", ExpectExit: zero}}
 	router.Mounts = []config.Mount{{Target: "/lab", Source: "/home/me/lab", Mode: "ro"}}

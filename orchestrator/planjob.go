@@ -27,7 +27,7 @@ func newNode(sub *config.Subkernel, id string) Node {
 		Name:        sub.Name,
 		ID:          id,
 		Hostname:    sub.Hostname,
-		Kernel:      KernelChoice{Name: sub.Kernel.Name, Path: sub.Kernel.Path, Version: sub.Kernel.Version, Modules: sub.Kernel.Modules},
+		Kernel:      newKernelChoice(&sub.Kernel),
 		Memory:      sub.Memory,
 		CPUs:        sub.CPUs,
 		RootMode:    sub.Root.Mode,
@@ -48,6 +48,10 @@ func newNode(sub *config.Subkernel, id string) Node {
 		job.Steps = append(job.Steps, newStep(sub, &sub.Steps[i]))
 	}
 	return Node{Job: job, Expect: newExpect(sub, job.Steps)}
+}
+
+func newKernelChoice(k *config.Kernel) KernelChoice {
+	return KernelChoice{Name: k.Name, Path: k.Path, Version: k.Version, Flavour: k.Flavour, Modules: k.Modules}
 }
 
 // newExpect also makes the last step agree with what is expected of the whole: of the two, the one that says more than the default holds.
