@@ -39,6 +39,9 @@ func newTestProject() *config.Project {
 	router.Steps = []config.Step{{Name: "command", Shell: "set -e\nsysctl -w net.ipv4.ip_forward=1\nexec ./router.sh\n", ExpectExit: zero}}
 	router.Mounts = []config.Mount{{Target: "/lab", Source: "/home/me/lab", Mode: "ro"}}
 	builder.Kernel = config.Kernel{Name: "distro", Path: "/usr/bin/linux.uml"}
+	b.Kernel = config.Kernel{Name: "ours", Flavour: "default", Build: &config.Build{
+		Debian: "sid", Set: map[string]string{"CONFIG_B": "y", "CONFIG_A": "n"}, Fragments: []string{"/home/me/lab/btrfs"},
+	}}
 	builder.Memory = 3 << 29
 	builder.CPUs = 2
 	builder.Cgroups = "v1"

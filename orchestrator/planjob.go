@@ -51,7 +51,28 @@ func newNode(sub *config.Subkernel, id string) Node {
 }
 
 func newKernelChoice(k *config.Kernel) KernelChoice {
-	return KernelChoice{Name: k.Name, Path: k.Path, Version: k.Version, Flavour: k.Flavour, Modules: k.Modules}
+	return KernelChoice{Name: k.Name, Path: k.Path, Version: k.Version, Flavour: k.Flavour, Modules: k.Modules, Build: buildText(k.Build)}
+}
+
+// buildText says what a kernel is built of; empty: it isn't.
+func buildText(b *config.Build) string {
+	if b == nil {
+		return ""
+	}
+	text := b.Source
+	switch {
+	case b.Version != "":
+		text = "kernel.org " + b.Version
+	case b.Debian != "":
+		text = "Debian " + b.Debian
+	}
+	for _, f := range b.Fragments {
+		text += ", " + f
+	}
+	for _, k := range slices.Sorted(maps.Keys(b.Set)) {
+		text += ", " + k + "=" + b.Set[k]
+	}
+	return text
 }
 
 // newExpect also makes the last step agree with what is expected of the whole: of the two, the one that says more than the default holds.

@@ -165,6 +165,9 @@ func kernelText(k *KernelChoice) string {
 		if k.Flavour != "" {
 			words = append(words, "flavour "+k.Flavour)
 		}
+		if k.Build != "" {
+			words = append(words, "built of "+k.Build)
+		}
 		which = strings.Join(words, ", ")
 	}
 	switch {

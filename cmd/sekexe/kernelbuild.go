@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -19,10 +18,10 @@ import (
 
 // buildFlags are the flags of sekexe kernel build.
 type buildFlags struct {
-	source, version, debian, mirror string
-	recipe                          build.Recipe
-	jobs                            int
-	installDeps, quiet              bool
+	from               build.Origin
+	recipe             build.Recipe
+	jobs               int
+	installDeps, quiet bool
 }
 
 func newKernelBuildCommand() *cobra.Command {
@@ -43,10 +42,10 @@ The source is a folder or a tarball (--source), a release of kernel.org (--versi
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context()) },
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&f.source, "source", "", "folder or tarball with the kernel's source")
-	fl.StringVar(&f.version, "version", "", "release of kernel.org, such as 7.2.1")
-	fl.StringVar(&f.debian, "debian", "", "Debian suite, such as bookworm or sid")
-	fl.StringVar(&f.mirror, "mirror", build.KernelOrg, "where releases of kernel.org are fetched from")
+	fl.StringVar(&f.from.Path, "source", "", "folder or tarball with the kernel's source")
+	fl.StringVar(&f.from.Version, "version", "", "release of kernel.org, such as 7.2.1")
+	fl.StringVar(&f.from.Suite, "debian", "", "Debian suite, such as bookworm or sid")
+	fl.StringVar(&f.from.Mirror, "mirror", build.KernelOrg, "where releases of kernel.org are fetched from")
 	fl.StringVar(&f.recipe.Flavour, "flavour", "default", "flavour: "+strings.Join(build.Flavours(), ", "))
 	fl.StringArrayVar(&f.recipe.Set, "set", nil, "set a symbol of the configuration: CONFIG_X=y")
 	fl.StringArrayVar(&f.recipe.Fragments, "fragment", nil, "lay a file of symbols over the configuration")
@@ -63,31 +62,33 @@ func (f *buildFlags) run(ctx context.Context) error {
 	defer stop()
 	cache := cacheDir()
 	if cache == "" {
-		return failure(errors.New("cache folder: find it: neither HOME nor XDG_CACHE_HOME is set"))
+		return failure(errNoCache)
 	}
 	src, err := f.open(ctx, cache)
 	if err != nil {
-		return f.ended(ctx, err)
+		return buildEnded(ctx, err)
 	}
 	if f.installDeps {
 		if err := build.InstallTools(ctx, build.Missing(src)); err != nil {
-			return f.ended(ctx, err)
+			return buildEnded(ctx, err)
 		}
 	}
-	p := newBuildProgress(f.quiet)
+	p := newBuildProgress(f.quiet, "")
 	r, err := build.Kernel(ctx, build.Options{
 		Source: src, Recipe: f.recipe, CacheDir: cache, Jobs: f.jobs, Progress: p.show,
 		Waiting: func() { p.say("another build of this kernel is under way: waiting for it") },
 	})
 	p.end()
 	if err != nil {
-		return f.ended(ctx, err)
+		return buildEnded(ctx, err)
 	}
-	return f.report(r, p)
+	p.report(r)
+	fmt.Println(r.Path)
+	return nil
 }
 
-// ended tells an interrupted build from one that failed.
-func (f *buildFlags) ended(ctx context.Context, err error) error {
+// buildEnded tells an interrupted build from one that failed.
+func buildEnded(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		say("warning", "the build was interrupted; the same command takes it up again")
 		return status(130)
@@ -98,7 +99,7 @@ func (f *buildFlags) ended(ctx context.Context, err error) error {
 // open finds the source.
 func (f *buildFlags) open(ctx context.Context, cache string) (*build.Source, error) {
 	n := 0
-	for _, s := range []string{f.source, f.version, f.debian} {
+	for _, s := range []string{f.from.Path, f.from.Version, f.from.Suite} {
 		if s != "" {
 			n++
 		}
@@ -106,41 +107,27 @@ func (f *buildFlags) open(ctx context.Context, cache string) (*build.Source, err
 	if n != 1 {
 		return nil, misuse("name the source by one of --source, --version and --debian")
 	}
-	downloads := filepath.Join(cache, "source")
-	switch {
-	case f.source != "":
-		return build.OpenSource(ctx, f.source)
-	case f.version != "":
-		return build.Download(ctx, f.mirror, f.version, downloads)
+	if f.from.Path != "" {
+		abs, err := filepath.Abs(f.from.Path)
+		if err != nil {
+			return nil, fmt.Errorf("source %s: %w", f.from.Path, err)
+		}
+		f.from.Path = abs
 	}
-	return build.Debian(ctx, f.debian, downloads)
-}
-
-// report says what came of it.
-func (f *buildFlags) report(r *build.Result, p *buildProgress) error {
-	for _, d := range r.Dropped {
-		p.say("Kconfig did not take " + d.String())
-	}
-	switch {
-	case r.Cached:
-		p.say(r.Key + " was there already")
-	default:
-		p.say(fmt.Sprintf("%s is built, in %v", r.Key, r.Duration.Round(time.Second)))
-	}
-	fmt.Println(r.Path)
-	return nil
+	return f.from.Fetch(ctx, cache)
 }
 
 // A buildProgress shows how far a build is on standard error: a line that changes on a terminal, one for each phase and each tenth otherwise.
 type buildProgress struct {
 	quiet, tty bool
+	prefix     string // of each line
 	phase      string
 	tenth      int
 	drawn      bool
 }
 
-func newBuildProgress(quiet bool) *buildProgress {
-	return &buildProgress{quiet: quiet, tty: term.IsTerminal(int(os.Stderr.Fd()))}
+func newBuildProgress(quiet bool, prefix string) *buildProgress {
+	return &buildProgress{quiet: quiet, prefix: prefix, tty: term.IsTerminal(int(os.Stderr.Fd()))}
 }
 
 func (p *buildProgress) show(b build.Progress) {
@@ -155,7 +142,7 @@ func (p *buildProgress) show(b build.Progress) {
 		}
 	}
 	if p.tty {
-		fmt.Fprintf(os.Stderr, "\r\x1b[K%s", text)
+		fmt.Fprintf(os.Stderr, "\r\x1b[K%s", p.prefix+text)
 		p.drawn = true
 		return
 	}
@@ -165,7 +152,7 @@ func (p *buildProgress) show(b build.Progress) {
 	}
 	if b.Phase != p.phase || tenth != p.tenth {
 		p.phase, p.tenth = b.Phase, tenth
-		fmt.Fprintln(os.Stderr, text)
+		fmt.Fprintln(os.Stderr, p.prefix+text)
 	}
 }
 
@@ -179,6 +166,18 @@ func (p *buildProgress) end() {
 func (p *buildProgress) say(text string) {
 	p.end()
 	if !p.quiet {
-		fmt.Fprintln(os.Stderr, text)
+		fmt.Fprintln(os.Stderr, p.prefix+text)
 	}
+}
+
+// report says what came of a build.
+func (p *buildProgress) report(r *build.Result) {
+	for _, d := range r.Dropped {
+		p.say("Kconfig did not take " + d.String())
+	}
+	if r.Cached {
+		p.say(r.Key + " was there already")
+		return
+	}
+	p.say(fmt.Sprintf("%s is built, in %v", r.Key, r.Duration.Round(time.Second)))
 }

@@ -27,6 +27,7 @@ type upFlags struct {
 	exitCodeFrom   string
 	reports        []string
 	kernelLog      bool
+	build          bool
 }
 
 func newUpCommand() *cobra.Command {
@@ -37,6 +38,9 @@ func newUpCommand() *cobra.Command {
 		Long: `up boots the sub-kernels that a file declares, each as soon as what it depends on allows, runs their commands, and ends with one
 report. All run to their end, whatever becomes of the others; services are stopped when the last command has ended.
 
+A kernel with a build block in the file must be built before anything boots; --build builds those that are not, or not of what the file
+says by now.
+
 The exit status is 0 if every sub-kernel met its expectation, 1 if any did not, 2 if the configuration is wrong, 125 if sekexe itself
 failed, 130 or 143 if up was interrupted: the first Ctrl-C ends the commands, the second kills the kernels.`,
 		Args: cobra.NoArgs,
@@ -44,6 +48,7 @@ failed, 130 or 143 if up was interrupted: the first Ctrl-C ends the commands, th
 	}
 	f.project.add(cmd)
 	fl := cmd.Flags()
+	fl.BoolVar(&f.build, "build", false, "first build the kernels that the file says how to build, those that are missing or have changed")
 	fl.IntVar(&f.parallel, "parallel", 0, "how many sub-kernels run at once; 0: as many as there are")
 	fl.BoolVar(&f.abortOnFailure, "abort-on-failure", false, "cancel the rest when one fails")
 	fl.DurationVar(&f.timeout, "timeout", 0, "end the run after this time")
@@ -79,6 +84,9 @@ func (f *upFlags) run(ctx context.Context) error {
 	}
 	if len(plan.Nodes) == 0 {
 		return misuse("%s: it declares no subkernel: add a block such as subkernel \"hello\" { command = \"uname -a\" }", p.Files[0])
+	}
+	if err := newKernelBuilder(f.build, f.mode() == "quiet" || f.mode() == "json").ready(ctx, p, plan); err != nil {
+		return err
 	}
 	h, err := openHost(f.runOptions, greatestMemory(plan), newTracing(f.trace, jobNames(plan)...))
 	if err != nil {
