@@ -55,7 +55,7 @@ func (k *kernelBuilder) ready(ctx context.Context, p *config.Project, plan *orch
 		paths[b.Name] = path
 	}
 	if missing {
-		say("hint", "sekexe up --build builds what is missing")
+		say("hint", buildHint)
 	}
 	if failed {
 		return status(exitFailed)
@@ -72,6 +72,9 @@ func (k *kernelBuilder) ready(ctx context.Context, p *config.Project, plan *orch
 func boots(plan *orchestrator.Plan, name string) bool {
 	return slices.ContainsFunc(plan.Nodes, func(n orchestrator.Node) bool { return n.Job.Kernel.Name == name })
 }
+
+// buildHint says what to do about errNotBuilt.
+const buildHint = "sekexe up --build builds what is missing"
 
 // errNotBuilt says that a kernel is not there.
 var errNotBuilt = errors.New("it is not built")
