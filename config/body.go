@@ -50,6 +50,7 @@ func (l *loader) content(b *block) content {
 			l.diags.add(diags...)
 			attrs, blocks = bc.Attributes, bc.Blocks
 		}
+		c.replaceAlternatives(b.schema, attrs, blocks)
 		l.addAttrs(&c, b.schema, attrs)
 		l.addBlocks(&c, b.schema, blocks, i > 0)
 	}
@@ -62,26 +63,34 @@ func (l *loader) attributes(b *block) map[string][]*hcl.Attribute {
 	c := content{attrs: map[string][]*hcl.Attribute{}}
 	for _, body := range b.bodies {
 		if bc, _, _ := body.PartialContent(b.schema.hcl()); bc != nil {
+			c.replaceAlternatives(b.schema, bc.Attributes, bc.Blocks)
 			l.addAttrs(&c, b.schema, bc.Attributes)
 		}
 	}
 	return c.attrs
 }
 
-// addAttrs adds the attributes of one file.
-func (l *loader) addAttrs(c *content, schema *BlockSchema, attrs hcl.Attributes) {
-	for name := range attrs {
-		for _, group := range schema.alternatives {
-			if !slices.Contains(group, name) {
-				continue
-			}
-			for _, other := range group {
-				if attrs[other] == nil {
-					delete(c.attrs, other)
-				}
+// replaceAlternatives takes out of what earlier files have set that which is excluded by what one more file sets.
+func (c *content) replaceAlternatives(schema *BlockSchema, attrs hcl.Attributes, blocks hcl.Blocks) {
+	here := func(name string) bool {
+		return attrs[name] != nil || slices.ContainsFunc(blocks, func(b *hcl.Block) bool { return b.Type == name })
+	}
+	for _, group := range schema.alternatives {
+		if !slices.ContainsFunc(group, here) {
+			continue
+		}
+		for _, other := range group {
+			if !here(other) {
+				delete(c.attrs, other)
+				delete(c.blocks, other)
+				delete(c.index, blockKey(other, nil))
 			}
 		}
 	}
+}
+
+// addAttrs adds the attributes of one file.
+func (l *loader) addAttrs(c *content, schema *BlockSchema, attrs hcl.Attributes) {
 	for name, a := range attrs {
 		if isLater(schema.Name, name) {
 			l.refuseLater(a.NameRange, fmt.Sprintf("the attribute %q", name))
@@ -136,18 +145,21 @@ func (c *content) merge(s *BlockSchema, hb *hcl.Block) {
 	c.add(s, hb)
 }
 
-// checkAlternatives reports attributes that exclude each other.
+// checkAlternatives reports attributes and blocks that exclude each other.
 func (l *loader) checkAlternatives(b *block, c content) {
 	for _, group := range b.schema.alternatives {
 		var set []string
+		var places []hcl.Range
 		for _, name := range group {
-			if len(c.attrs[name]) > 0 {
-				set = append(set, name)
+			switch {
+			case len(c.attrs[name]) > 0:
+				set, places = append(set, name), append(places, c.attrs[name][0].NameRange)
+			case len(c.blocks[name]) > 0:
+				set, places = append(set, name), append(places, c.blocks[name][0].defRange)
 			}
 		}
 		if len(set) > 1 {
-			a := c.attrs[set[1]][0]
-			l.diags.errorAt(a.NameRange, "Attributes exclude each other", fmt.Sprintf("Only one of %s may be set here. Remove the others.", listed(set)))
+			l.diags.errorAt(places[1], "Attributes exclude each other", fmt.Sprintf("Only one of %s may be set here. Remove the others.", listed(set)))
 		}
 	}
 }

@@ -15,9 +15,16 @@ import (
 type kernelBlock struct {
 	block  *block
 	kernel Kernel
-	// pathAttr is where the path is set, if it is.
-	pathAttr *attrValue
-	bad      bool
+	// files are the paths that it names, which must exist where it is booted.
+	files []kernelFile
+	bad   bool
+}
+
+// A kernelFile is a path in a kernel block, and where it stands.
+type kernelFile struct {
+	at    *attrValue
+	path  string
+	check func(l *loader, v *attrValue, path string)
 }
 
 // readKernels gathers the kernel blocks.
@@ -53,6 +60,7 @@ func (l *loader) kernelValue(name string, at hcl.Range) cty.Value {
 		"name":    cty.StringVal(k.kernel.Name),
 		"path":    cty.StringVal(k.kernel.Path),
 		"version": cty.StringVal(k.kernel.Version),
+		"flavour": cty.StringVal(k.kernel.Flavour),
 		"modules": cty.StringVal(k.kernel.Modules),
 	})
 }
@@ -60,12 +68,18 @@ func (l *loader) kernelValue(name string, at hcl.Range) cty.Value {
 // kernelVersions are the texts that begin a kernel's version.
 var kernelVersions = newPattern(`^[0-9]+(\.[0-9]+){0,3}[0-9A-Za-z.+_~-]*$`)
 
+// flavours are those that kernels can be built of, defaultFlavour the one where none is named.
+var flavours = []string{defaultFlavour, "smp", "debug", "time-travel"}
+
+const defaultFlavour = "default"
+
 func (l *loader) evaluateKernel(k *kernelBlock) {
 	c := l.content(k.block)
 	d := decoder{l: l, schema: kernelSchema, attrs: c.attrs}
 	k.kernel = Kernel{Name: k.block.label(), Range: toRange(k.block.defRange)}
 	if v := d.get("path"); v != nil {
-		k.kernel.Path, k.pathAttr = d.hostPath(v), v
+		k.kernel.Path = d.hostPath(v)
+		k.addFile(v, k.kernel.Path, (*loader).checkExecutable)
 	}
 	if v := d.get("version"); v != nil {
 		var ok bool
@@ -74,10 +88,24 @@ func (l *loader) evaluateKernel(k *kernelBlock) {
 			d.error(v, "Invalid version", fmt.Sprintf("%q is not a kernel version. Write one, or its beginning, such as \"7\" or \"6.12.1\".", k.kernel.Version))
 		}
 	}
+	k.kernel.Flavour = d.oneOf("flavour", "", flavours...)
 	if v := d.get("modules"); v != nil {
 		k.kernel.Modules = d.hostPath(v)
 	}
+	for _, b := range c.blocks["build"] {
+		if k.kernel.Flavour == "" {
+			k.kernel.Flavour = defaultFlavour
+		}
+		k.kernel.Build = l.evaluateBuild(k, b, &d)
+	}
 	k.bad = d.bad
+}
+
+// addFile notes a path that must exist where the kernel is booted.
+func (k *kernelBlock) addFile(v *attrValue, path string, check func(*loader, *attrValue, string)) {
+	if path != "" {
+		k.files = append(k.files, kernelFile{v, path, check})
+	}
 }
 
 // kernelOf returns the kernel that a sub-kernel names.
@@ -122,8 +150,8 @@ func (l *loader) kernelBlockOf(v cty.Value) *kernelBlock {
 
 // checkKernel checks the files of a kernel that is used. One that nobody boots may be missing on this machine.
 func (l *loader) checkKernel(k *kernelBlock) {
-	if k.pathAttr != nil && k.kernel.Path != "" {
-		l.checkExecutable(k.pathAttr, k.kernel.Path)
+	for _, f := range k.files {
+		f.check(l, f.at, f.path)
 	}
 }
 

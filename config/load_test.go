@@ -203,7 +203,7 @@ func TestGoldenCoversDiagnostics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range append(goldenFiles(t), formats...) {
+	for _, path := range slices.Concat(goldenFiles(t), formats, lockFiles(t)) {
 		b, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)

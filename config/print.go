@@ -32,7 +32,9 @@ func (p *Project) WriteHCL(w io.Writer) error {
 		b := newBlock(body, "kernel", k.Name)
 		b.str("path", k.Path)
 		b.str("version", k.Version)
+		b.str("flavour", k.Flavour)
 		b.str("modules", k.Modules)
+		b.build(k.Build)
 	}
 	for i := range p.Subkernels {
 		p.writeSubkernel(body, &p.Subkernels[i])
@@ -41,6 +43,19 @@ func (p *Project) WriteHCL(w io.Writer) error {
 		return fmt.Errorf("project: write: %w", err)
 	}
 	return nil
+}
+
+// build writes a build block, if there is one.
+func (b blockWriter) build(k *Build) {
+	if k == nil {
+		return
+	}
+	n := b.nested("build")
+	n.str("source", k.Source)
+	n.str("version", k.Version)
+	n.str("debian", k.Debian)
+	n.stringMap("set", k.Set, nil)
+	n.strings("fragments", k.Fragments)
 }
 
 func (p *Project) writeVariable(body *hclwrite.Body, v *Variable) error {
@@ -200,12 +215,21 @@ func (b blockWriter) command(name, shell string, argv []string, redact func(stri
 		b.str(name, redact(shell))
 		return
 	}
-	if len(argv) == 0 {
+	var redacted []string
+	for _, arg := range argv {
+		redacted = append(redacted, redact(arg))
+	}
+	b.strings(name, redacted)
+}
+
+// strings writes a list.
+func (b blockWriter) strings(name string, list []string) {
+	if len(list) == 0 {
 		return
 	}
 	var vals []cty.Value
-	for _, arg := range argv {
-		vals = append(vals, cty.StringVal(redact(arg)))
+	for _, s := range list {
+		vals = append(vals, cty.StringVal(s))
 	}
 	b.body.SetAttributeValue(name, cty.TupleVal(vals))
 }

@@ -26,10 +26,19 @@ type (
 		From        string          `json:"from"`
 	}
 	jsonKernel struct {
-		Name    string `json:"name,omitempty"`
-		Path    string `json:"path,omitempty"`
-		Version string `json:"version,omitempty"`
-		Modules string `json:"modules,omitempty"`
+		Name    string     `json:"name,omitempty"`
+		Path    string     `json:"path,omitempty"`
+		Version string     `json:"version,omitempty"`
+		Flavour string     `json:"flavour,omitempty"`
+		Modules string     `json:"modules,omitempty"`
+		Build   *jsonBuild `json:"build,omitempty"`
+	}
+	jsonBuild struct {
+		Source    string            `json:"source,omitempty"`
+		Version   string            `json:"version,omitempty"`
+		Debian    string            `json:"debian,omitempty"`
+		Set       map[string]string `json:"set,omitempty"`
+		Fragments []string          `json:"fragments,omitempty"`
 	}
 	jsonSubkernel struct {
 		Name        string            `json:"name"`
@@ -132,7 +141,11 @@ func (p *Project) WriteJSON(w io.Writer) error {
 }
 
 func kernelJSON(k *Kernel) jsonKernel {
-	return jsonKernel{Name: k.Name, Path: k.Path, Version: k.Version, Modules: k.Modules}
+	out := jsonKernel{Name: k.Name, Path: k.Path, Version: k.Version, Flavour: k.Flavour, Modules: k.Modules}
+	if b := k.Build; b != nil {
+		out.Build = &jsonBuild{Source: b.Source, Version: b.Version, Debian: b.Debian, Set: b.Set, Fragments: b.Fragments}
+	}
+	return out
 }
 
 func (p *Project) subkernelJSON(s *Subkernel) jsonSubkernel {

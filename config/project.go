@@ -41,9 +41,28 @@ type Kernel struct {
 	Path string
 	// Version is the wanted version, or the beginning of one: "7" and "7.2" both take 7.2.1. Empty: any.
 	Version string
+	// Flavour is what it must have been built as: "default", "smp", "debug" or "time-travel". Empty: any.
+	Flavour string
 	// Modules is the absolute folder that holds MODULES/VERSION; empty: where kernel inspection finds them.
 	Modules string
-	Range   Range
+	// Build is what the kernel is built of, by Flavour, which is not empty then; nil: it is not the file's to build.
+	Build *Build
+	Range Range
+}
+
+// A Build says what a kernel is built of. Exactly one of Source, Version and Debian is set.
+type Build struct {
+	// Source is the absolute path of a folder or tarball.
+	Source string
+	// Version is a release of kernel.org.
+	Version string
+	// Debian is a suite of Debian's.
+	Debian string
+	// Set are symbols of the configuration with their values, such as "y" or "18".
+	Set map[string]string
+	// Fragments are absolute paths of files of symbols.
+	Fragments []string
+	Range     Range
 }
 
 // A Subkernel is one sub-kernel to boot.

@@ -14,7 +14,8 @@ type BlockSchema struct {
 	Repeated bool
 	// FreeAttrs means that the block takes attributes of any name.
 	FreeAttrs bool
-	// alternatives are groups of attributes of which at most one may be set. One in a later file replaces another in an earlier.
+	// alternatives are groups of attributes, and of blocks without labels, of which at most one may be set. One in a later file replaces
+	// another in an earlier.
 	alternatives [][]string
 }
 
@@ -119,12 +120,29 @@ var kernelSchema = &BlockSchema{
 	Name:         "kernel",
 	Labels:       []string{"name"},
 	Doc:          "A kernel to boot, used as `kernel.NAME`.",
-	alternatives: [][]string{{"path", "version"}},
+	alternatives: [][]string{{"path", "version", "build"}, {"path", "flavour"}},
 	Attrs: []AttrSchema{
 		{Name: "path", Type: "path", Doc: "The executable of a User Mode Linux."},
 		{Name: "version", Type: "string", Doc: "Instead of a path: the version of a kernel that `sekexe kernel build` made, or its beginning: `\"7\"` and `\"7.2\"` both take 7.2.1."},
+		{Name: "flavour", Type: "string", Default: "any, but rather \"default\"",
+			Doc: "The newest kernel that was built of this flavour, and has the version: `\"default\"`, `\"smp\"` (several CPUs), `\"debug\"` or `\"time-travel\"`."},
 		{Name: "modules", Type: "path", Default: "found by the kernel's version", Doc: "The folder with `VERSION/`, where the modules are."},
 	},
+	Blocks: []*BlockSchema{{
+		Name: "build",
+		Doc: "Instead of a path or a version: what `sekexe up --build` builds the kernel of, unless that was done before. It is that kernel alone which is booted: " +
+			"where it isn't built, or the source folder or a fragment has changed since, `sekexe up` is an error. One of `source`, `version` and `debian` must be set. " +
+			"The flavour is that of the kernel block, by default `\"default\"`.",
+		alternatives: [][]string{{"source", "version", "debian"}},
+		Attrs: []AttrSchema{
+			{Name: "source", Type: "path", Doc: "A folder or a tarball with the kernel's source."},
+			{Name: "version", Type: "string", Doc: "A release of kernel.org, such as `\"7.2.1\"`."},
+			{Name: "debian", Type: "string", Doc: "A Debian suite, such as `\"sid\"`: its newest linux-source package, which `sekexe up --build` asks for each time."},
+			{Name: "set", Type: "map of symbols", Merged: true, Doc: "Symbols of the configuration: `{ CONFIG_BTRFS_FS = \"y\", CONFIG_LOG_BUF_SHIFT = 18 }`. " +
+				"A value is `\"y\"`, `\"m\"`, `\"n\"` (or true and false), a number, or a text with quotes of its own: `\"\\\"text\\\"\"`. A null leaves a symbol out."},
+			{Name: "fragments", Type: "list of paths", Doc: "Files of symbols, laid over the configuration in this order; `set` comes after them."},
+		},
+	}},
 }
 
 var commandDoc = "A string is run by `/bin/sh -c`; a list is a program with its arguments, and no shell is involved."
@@ -231,10 +249,6 @@ var later = map[string][]laterName{
 		{name: "network", labels: []string{"name"}},
 		{name: "disk", labels: []string{"name"}},
 		{name: "template", labels: []string{"name"}},
-	},
-	"kernel": {
-		{name: "flavour", attr: true},
-		{name: "build"},
 	},
 	"subkernel": {
 		{name: "nic", labels: []string{"network"}},

@@ -16,6 +16,7 @@ var (
 	ErrHung          = errors.New("did not answer when asked for its configuration")
 	ErrBadAnswer     = errors.New("gave an answer that is none")
 	ErrVersion       = errors.New("has another version")
+	ErrFlavour       = errors.New("has another flavour")
 	ErrLacks         = errors.New("is built without what every sub-kernel needs")
 	ErrModules       = errors.New("has no modules there")
 	// ErrNone says that there is no kernel that fits the choice.

@@ -67,6 +67,17 @@ func fake(t *testing.T, dir, name, behaviour string) string {
 	return path
 }
 
+// fakeBuilt makes a kernel that was built, of this name, version and flavour, and returns its path.
+func fakeBuilt(t *testing.T, f *Finder, name, version, flavour string) string {
+	t.Helper()
+	path := fake(t, filepath.Join(f.CacheDir, builtDir, name), builtFile, goodKernel(version))
+	provenance := fmt.Sprintf(`{"schema": 1, "key": %q, "flavour": %q}`, name, flavour)
+	if err := os.WriteFile(filepath.Join(filepath.Dir(path), provenanceFile), []byte(provenance), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // copyFile makes an executable copy.
 func copyFile(t *testing.T, from, to string) {
 	t.Helper()
@@ -112,7 +123,8 @@ func realKernel(t testing.TB) string {
 
 // finder returns a Finder with this environment and nothing else, and a cache of its own.
 func finder(t testing.TB, env map[string]string) *Finder {
-	return &Finder{CacheDir: filepath.Join(t.TempDir(), "cache"), Getenv: func(n string) string { return env[n] }}
+	dir := t.TempDir()
+	return &Finder{CacheDir: filepath.Join(dir, "cache"), ConfigDir: filepath.Join(dir, "config"), Getenv: func(n string) string { return env[n] }}
 }
 
 func resolve(t testing.TB, f *Finder, c Choice) *Info {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // EnvKernel is the environment variable that names a kernel where neither the file nor the command line does: a path, or a name on PATH.
@@ -17,14 +18,12 @@ const EnvKernel = "SEKEXE_KERNEL"
 
 // The values of Info.Origin.
 const (
-	OriginNamed = "named"
-	OriginEnv   = EnvKernel
-	OriginBuilt = "built"
-	OriginPath  = "PATH"
+	OriginNamed  = "named"
+	OriginEnv    = EnvKernel
+	OriginChosen = "chosen"
+	OriginBuilt  = "built"
+	OriginPath   = "PATH"
 )
-
-// builtDir is the folder of built kernels below the cache folder: builtDir/NAME/linux, with its modules in builtDir/NAME/modules/VERSION.
-const builtDir = "kernels"
 
 // pathNames are the names of kernels on PATH, the preferred one first: Debian's, and that of kernel builds.
 var pathNames = []string{"linux.uml", "linux"}
@@ -34,10 +33,14 @@ type Finder struct {
 	// CacheDir holds built kernels and what is known of others; empty: there are none, and nothing is remembered. It need not exist, nor be
 	// writable.
 	CacheDir string
+	// ConfigDir holds the default that the user chose; empty: there is none. It need not exist.
+	ConfigDir string
 	// Getenv reads the environment; nil is os.Getenv.
 	Getenv func(string) string
 
 	in *inspector // nil: defaultInspector
+	// learning is held while a lesson is read and written again.
+	learning sync.Mutex
 }
 
 // NewFinder returns a Finder with the environment of this process.
@@ -52,9 +55,11 @@ func (f *Finder) getenv(name string) string {
 	return f.Getenv(name)
 }
 
-// Resolve returns the kernel that c asks for. Without a path or a version that is $SEKEXE_KERNEL, else the newest that was built, else
-// linux.uml or linux on PATH; with a version the newest of all these that fits it. Its modules are those in c.Modules/VERSION, else
-// in /usr/lib/uml/modules/VERSION, else in modules/VERSION beside the executable.
+// Resolve returns the kernel that c asks for. Without a path or a version that is $SEKEXE_KERNEL, else the chosen default, else the newest
+// that was built of flavour "default", else linux.uml or linux on PATH; with a version the newest of all these that fits it, or one that was
+// built of another flavour if none does; with a flavour the newest that was built of it and fits the version. The name of a built kernel stands
+// for a version, too. Its modules are those in c.Modules/VERSION, else in /usr/lib/uml/modules/VERSION, else in modules/VERSION beside the
+// executable.
 //
 // Errors are of type *Error, or ctx's. What was named is never replaced by something else.
 func (f *Finder) Resolve(ctx context.Context, c Choice) (*Info, error) {
@@ -81,17 +86,82 @@ func (f *Finder) choose(ctx context.Context, c Choice) (*Info, error) {
 		if err == nil && c.Version != "" && !MatchesVersion(c.Version, info.Version) {
 			return nil, problem(info.Path, ErrVersion, fmt.Sprintf("it is %s, and %s is wanted", info.Version, c.Version), "correct the version, or leave it out")
 		}
-		return info, err
+		return c.checkFlavour(info, err)
+	case c.Version != "" && f.CacheDir != "" && executable(f.builtPath(c.Version)):
+		return c.checkFlavour(f.look(ctx, candidate{f.builtPath(c.Version), OriginBuilt}))
+	case c.Flavour != "":
+		return f.chooseFlavour(ctx, c)
 	case c.Version != "":
 		return f.chooseVersion(ctx, c.Version)
 	}
+	return f.chooseDefault(ctx)
+}
+
+// checkFlavour passes on what look returned, unless it is of another flavour than c asks for.
+func (c Choice) checkFlavour(info *Info, err error) (*Info, error) {
+	if err != nil || c.Flavour == "" || c.Flavour == info.Flavour {
+		return info, err
+	}
+	is := "it was not built by sekexe, so that it has none"
+	if info.Flavour != "" {
+		is = "it is " + info.Flavour
+	}
+	return nil, problem(info.Path, ErrFlavour, fmt.Sprintf("%s, and %s is wanted", is, c.Flavour), "correct the flavour, or leave it out")
+}
+
+// chooseFlavour returns the newest kernel that was built of a flavour and fits the version, if there is one.
+func (f *Finder) chooseFlavour(ctx context.Context, c Choice) (*Info, error) {
+	all, err := f.lookAll(ctx, slices.DeleteFunc(f.built(), func(b candidate) bool { return flavourOf(b.path) != c.Flavour }))
+	if ctx.Err() != nil {
+		return nil, err
+	}
+	for _, i := range all {
+		if c.Version == "" || MatchesVersion(c.Version, i.Version) {
+			return i, nil
+		}
+	}
+	detail, command := "no kernel was built of flavour "+c.Flavour, "sekexe kernel build --debian sid --flavour "+c.Flavour
+	if c.Version != "" {
+		detail = "no kernel of version " + c.Version + " was built of flavour " + c.Flavour
+		command = "sekexe kernel build --version " + c.Version + " --flavour " + c.Flavour + ", with a whole version"
+	}
+	built, _ := f.lookAll(ctx, f.built()) // what is wrong with those of other flavours is no matter here
+	var others []string
+	for _, i := range built {
+		others = append(others, fmt.Sprintf("%s of flavour %s (%s)", i.Version, cmp.Or(i.Flavour, "unknown"), i.Path))
+	}
+	return nil, &Error{Problem: ErrNone, Detail: detail + besides(others, err), hint: "build it: " + command + "; or leave the flavour out"}
+}
+
+// besides says in the error of a search what there is, and what is wrong with other kernels.
+func besides(others []string, err error) string {
+	text := ""
+	if len(others) > 0 {
+		text = "; there is " + strings.Join(others, ", ")
+	}
+	if err != nil {
+		text += "; " + strings.ReplaceAll(err.Error(), "\n", "; ")
+	}
+	return text
+}
+
+// chooseDefault finds the executable where nobody has named one.
+func (f *Finder) chooseDefault(ctx context.Context) (*Info, error) {
 	if e := f.fromEnv(); e.path != "" {
 		info, err := f.look(ctx, e)
 		return info, blameEnv(err)
 	}
-	built, err := f.lookAll(ctx, f.built())
-	if len(built) > 0 {
-		return built[0], nil // what is wrong with others is no matter then
+	switch path, err := f.Chosen(); {
+	case err != nil:
+		return nil, err
+	case path != "":
+		info, err := f.look(ctx, candidate{path, OriginChosen})
+		return info, blameChosen(err)
+	}
+	built := slices.DeleteFunc(f.built(), func(c candidate) bool { return flavourOf(c.path) != DefaultFlavour })
+	all, err := f.lookAll(ctx, built)
+	if len(all) > 0 {
+		return all[0], nil // what is wrong with others is no matter then
 	}
 	if err != nil {
 		return nil, err
@@ -106,12 +176,22 @@ func (f *Finder) choose(ctx context.Context, c Choice) (*Info, error) {
 
 // blameEnv adds to an error who named the kernel: whoever sees it may not know that the variable is set.
 func blameEnv(err error) error {
+	return blame(err, func(hint string) string { return "$" + EnvKernel + " names it; " + hint })
+}
+
+// blameChosen says who named the kernel and how to take that back.
+func blameChosen(err error) error {
+	return blame(err, func(string) string { return chosenHint })
+}
+
+// blame changes the hint of an error.
+func blame(err error, change func(hint string) string) error {
 	var e *Error
 	if !errors.As(err, &e) {
 		return err
 	}
 	blamed := *e
-	blamed.hint = "$" + EnvKernel + " names it; " + e.hint
+	blamed.hint = change(e.hint)
 	return &blamed
 }
 
@@ -127,25 +207,37 @@ func (f *Finder) chooseVersion(ctx context.Context, version string) (*Info, erro
 		switch {
 		case !MatchesVersion(version, i.Version):
 			others = append(others, fmt.Sprintf("%s (%s)", i.Version, i.Path))
-		case best == nil || CompareVersions(i.Version, best.Version) > 0:
+		case best == nil || i.better(best):
 			best = i
 		}
 	}
 	if best != nil {
 		return best, nil
 	}
-	detail := "no kernel has version " + version
-	if len(others) > 0 {
-		detail += "; there is " + strings.Join(others, ", ")
-	}
-	if err != nil {
-		detail += "; " + strings.ReplaceAll(err.Error(), "\n", "; ")
-	}
-	return nil, &Error{Problem: ErrNone, Detail: detail, hint: "build it (sekexe kernel build --version " + version + " takes a whole version), name the path of such a kernel, or leave the version out"}
+	return nil, &Error{Problem: ErrNone, Detail: "no kernel has version " + version + besides(others, err), hint: "build it (sekexe kernel build --version " + version + " takes a whole version), name the path of such a kernel, or leave the version out"}
 }
 
-// List returns the kernels that can be found without a name, each once: the one that Resolve takes for an empty choice comes first. The
-// error tells of those that can't be used, joined; the others are returned all the same.
+// better says whether a kernel is to be preferred to another one that fits as well: special flavours come last, newer ones first.
+func (i *Info) better(other *Info) bool {
+	if i.special() != other.special() {
+		return other.special()
+	}
+	return CompareVersions(i.Version, other.Version) > 0
+}
+
+// special says whether a kernel was built of another flavour than the default one.
+func (i *Info) special() bool { return i.Name != "" && i.Flavour != DefaultFlavour }
+
+// rank sorts a list: what is never the default without being named comes last.
+func (i *Info) rank() int {
+	if i.Origin == OriginBuilt && i.special() {
+		return 1
+	}
+	return 0
+}
+
+// List returns the kernels that can be found without a name, each once: the one that Resolve takes for an empty choice comes first, those that
+// it never takes for that come last. The error tells of those that can't be used, joined; the others are returned all the same.
 func (f *Finder) List(ctx context.Context) ([]*Info, error) {
 	var all []*Info
 	var errs []error
@@ -153,6 +245,17 @@ func (f *Finder) List(ctx context.Context) ([]*Info, error) {
 		info, err := f.look(ctx, e)
 		if err != nil {
 			errs = append(errs, blameEnv(err))
+		} else {
+			all = append(all, info)
+		}
+	}
+	switch path, err := f.Chosen(); {
+	case err != nil:
+		errs = append(errs, err)
+	case path != "":
+		info, err := f.look(ctx, candidate{path, OriginChosen})
+		if err != nil {
+			errs = append(errs, blameChosen(err))
 		} else {
 			all = append(all, info)
 		}
@@ -170,6 +273,7 @@ func (f *Finder) List(ctx context.Context) ([]*Info, error) {
 		seen[i.id] = true
 		return dup
 	})
+	slices.SortStableFunc(all, func(a, b *Info) int { return cmp.Compare(a.rank(), b.rank()) })
 	for n, i := range all {
 		m, err := withModules(i, "")
 		if err != nil {
@@ -196,24 +300,6 @@ func (f *Finder) fromEnv() candidate {
 		}
 	}
 	return candidate{v, OriginEnv}
-}
-
-// built are the kernels in the cache folder.
-func (f *Finder) built() []candidate {
-	if f.CacheDir == "" {
-		return nil
-	}
-	dirs, err := os.ReadDir(filepath.Join(f.CacheDir, builtDir))
-	if err != nil {
-		return nil // there are none yet
-	}
-	var c []candidate
-	for _, d := range dirs {
-		if p := filepath.Join(f.CacheDir, builtDir, d.Name(), "linux"); executable(p) {
-			c = append(c, candidate{p, OriginBuilt})
-		}
-	}
-	return c
 }
 
 // onPath are the kernels on PATH, looked for one by one.
@@ -296,5 +382,8 @@ func (f *Finder) look(ctx context.Context, c candidate) (*Info, error) {
 		f.remember(info)
 	}
 	info.Origin = c.origin
+	if info.Name = f.builtName(path); info.Name != "" {
+		info.Flavour = flavourOf(path)
+	}
 	return info, nil
 }

@@ -15,6 +15,7 @@ type world struct {
 	env                         map[string]string
 	bin, other                  string // folders of PATH
 	named, onPath, older, newer string // kernels 6.1.9, 6.6.1, 7.1.2, 7.2.13; the last two are built
+	smp, debug                  string // built ones of these flavours, 7.3.1 and 7.1.3
 }
 
 func newWorld(t *testing.T) *world {
@@ -24,8 +25,10 @@ func newWorld(t *testing.T) *world {
 	w.env["PATH"] = "relative:" + w.other + ":" + w.bin
 	w.named = fake(t, filepath.Join(dir, "named"), "my-kernel", goodKernel("6.1.9"))
 	w.onPath = fake(t, w.bin, "linux.uml", goodKernel("6.6.1"))
-	w.newer = fake(t, filepath.Join(w.finder.CacheDir, "kernels", "a"), "linux", goodKernel("7.2.13"))
-	w.older = fake(t, filepath.Join(w.finder.CacheDir, "kernels", "b"), "linux", goodKernel("7.1.2"))
+	w.newer = fakeBuilt(t, w.finder, "7.2.13-default-a", "7.2.13", "default")
+	w.older = fakeBuilt(t, w.finder, "7.1.2-default-b", "7.1.2", "default")
+	w.smp = fakeBuilt(t, w.finder, "7.3.1-smp-c", "7.3.1", "smp")
+	w.debug = fakeBuilt(t, w.finder, "7.1.3-debug-d", "7.1.3", "debug")
 	return w
 }
 
@@ -37,13 +40,19 @@ func TestResolveOrder(t *testing.T) {
 		env          string
 		want, origin string
 	}{
+		{"the newest of a version, though there is a newer one of another flavour", Choice{Version: "7"}, "", w.newer, "built"},
+		{"a version of another flavour, where there is no other", Choice{Version: "7.3"}, "", w.smp, "built"},
+		{"a flavour", Choice{Flavour: "smp"}, w.named, w.smp, "built"},
+		{"the newest of a flavour and version", Choice{Flavour: "default", Version: "7"}, "", w.newer, "built"},
+		{"an older one of a flavour", Choice{Flavour: "debug", Version: "7"}, "", w.debug, "built"},
+		{"named with its flavour", Choice{Path: w.debug, Flavour: "debug"}, "", w.debug, "named"},
+		{"a built one's name", Choice{Version: "7.1.3-debug-d"}, "", w.debug, "built"},
 		{"named", Choice{Path: w.named}, w.onPath, w.named, "named"},
 		{"named with its version", Choice{Path: w.named, Version: "6.1"}, "", w.named, "named"},
 		{"by the environment", Choice{}, w.named, w.named, "SEKEXE_KERNEL"},
 		{"by the environment, by a name", Choice{}, "linux.uml", w.onPath, "SEKEXE_KERNEL"},
 		{"the newest built", Choice{}, "", w.newer, "built"},
 		{"version", Choice{Version: "7.1"}, "", w.older, "built"},
-		{"the newest of a version", Choice{Version: "7"}, "", w.newer, "built"},
 		{"a version on PATH", Choice{Version: "6"}, "", w.onPath, "PATH"},
 		{"a version of the environment", Choice{Version: "6.1"}, w.named, w.named, "SEKEXE_KERNEL"},
 		{"a version before the environment", Choice{Version: "7"}, w.named, w.newer, "built"},
@@ -94,6 +103,11 @@ func TestResolveRefuses(t *testing.T) {
 		{"the environment's, which is broken", Choice{}, broken, ErrCrashed, broken, "$SEKEXE_KERNEL names it"},
 		{"a version that is nowhere", Choice{Version: "9"}, "", ErrNone, "no kernel has version 9; there is 7.2.13 (" + w.newer + "), 7.1.2", "name the path"},
 		{"a version that only a broken one might have", Choice{Version: "9"}, broken, ErrNone, broken + ": crashed", "name the path"},
+		{"a flavour that is nowhere", Choice{Flavour: "time-travel"}, "", ErrNone, "no kernel was built of flavour time-travel; there is 7.3.1 of flavour smp (" + w.smp + "), 7.2.13 of flavour default", "sekexe kernel build --debian sid --flavour time-travel"},
+		{"a flavour of another version", Choice{Flavour: "smp", Version: "7.1"}, "", ErrNone, "no kernel of version 7.1 was built of flavour smp; there is 7.3.1 of flavour smp", "sekexe kernel build --version 7.1 --flavour smp"},
+		{"a path of another flavour", Choice{Path: w.smp, Flavour: "debug"}, "", ErrFlavour, "it is smp, and debug is wanted", "correct the flavour"},
+		{"a name of another flavour", Choice{Version: "7.3.1-smp-c", Flavour: "debug"}, "", ErrFlavour, "it is smp, and debug is wanted", "correct the flavour"},
+		{"a path of no flavour", Choice{Path: w.named, Flavour: "debug"}, "", ErrFlavour, "it was not built by sekexe", "correct the flavour"},
 		{"no version", Choice{Version: "latest"}, "", ErrNone, `"latest" is no kernel version`, "a path with a slash"},
 		{"without what is needed", Choice{Path: bare}, "", ErrLacks, "CONFIG_HOSTFS (the files", "CONFIG_HOSTFS=y, "},
 		{"modules that are not there", Choice{Path: w.named, Modules: "/nothing"}, "", ErrModules, "CONFIG_MODULES", "leave the modules folder out"},
@@ -143,6 +157,7 @@ func TestResolveBrokenOnPath(t *testing.T) {
 func TestList(t *testing.T) {
 	w := newWorld(t)
 	w.env[EnvKernel] = w.onPath // twice, then
+	w.choose(t, Choice{Path: w.debug})
 	broken := fake(t, filepath.Join(w.finder.CacheDir, "kernels", "c"), "linux", "--showconfig crash\n")
 	all, err := w.finder.List(context.Background())
 	if err == nil || !strings.Contains(err.Error(), broken) {
@@ -152,7 +167,7 @@ func TestList(t *testing.T) {
 	for _, i := range all {
 		got = append(got, i.Path)
 	}
-	if want := []string{w.onPath, w.newer, w.older}; strings.Join(got, " ") != strings.Join(want, " ") {
+	if want := []string{w.onPath, w.debug, w.newer, w.older, w.smp}; strings.Join(got, " ") != strings.Join(want, " ") {
 		t.Errorf("List = %q; want %q", got, want)
 	}
 	if first := resolve(t, w.finder, Choice{}); first.Path != got[0] {

@@ -13,6 +13,9 @@ type Choice struct {
 	// Version is a version, or the beginning of one: "7" and "7.2" both take 7.2.1, and the newest of several. Empty: any. Together with
 	// Path it is what the kernel there must be.
 	Version string
+	// Flavour is that of a kernel which was built, such as "smp"; empty: any, but rather "default". Together with Path it is what the kernel
+	// there must be.
+	Flavour string
 	// Modules is the folder that holds the kernel's modules in a folder named by its version; empty: where Finder.Resolve looks.
 	Modules string
 }
@@ -23,8 +26,13 @@ type Info struct {
 	Path string
 	// Version is what --version prints: the kernel's release, which names its modules folder too, such as 6.1.176.
 	Version string
-	// Origin says how it was found: "named", "SEKEXE_KERNEL", "built" or "PATH"; empty from Inspect.
+	// Origin says how it was found: "named", "SEKEXE_KERNEL", "chosen", "built" or "PATH"; empty from Inspect.
 	Origin string
+	// Name is that of a kernel that was built: of its folder, such as 7.2.13-default-0123456789. It and Flavour are empty for all others, and
+	// from Inspect.
+	Name string
+	// Flavour is what it was built as, such as "smp"; empty if that is not known.
+	Flavour string
 	// SMP says that it can have several CPUs (CONFIG_SMP).
 	SMP bool
 	// Seccomp says that it takes seccomp=on: processes of the guest that trap by seccomp instead of ptrace (since 6.16).

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Bounds of loops per jiffy that a kernel can have measured: 1 BogoMIPS at 1000 Hz is 500, 100,000 at 100 Hz are 500 million.
@@ -21,6 +22,8 @@ type lesson struct {
 	Identity identity `json:"identity"`
 	CPU      string   `json:"cpu"`
 	LPJ      uint64   `json:"lpj"`
+	// Boot is the shortest boot that was measured, in nanoseconds; 0: none yet.
+	Boot time.Duration `json:"boot,omitempty"`
 }
 
 // LearnedLPJ returns the loops per jiffy that a boot of this kernel on a CPU like this host's has measured. Passed on as lpj=N they
@@ -36,14 +39,46 @@ func (f *Finder) LearnLPJ(i *Info, n uint64) {
 	if f.CacheDir == "" || i.id == (identity{}) || n < minLPJ || n > maxLPJ {
 		return
 	}
-	if l, ok := f.lesson(i); ok && l.LPJ >= n {
+	f.learning.Lock()
+	defer f.learning.Unlock()
+	l, ok := f.lesson(i)
+	if ok && l.LPJ >= n {
 		return
 	}
-	b, err := json.Marshal(lesson{Path: i.Path, Identity: i.id, CPU: hostCPU(), LPJ: n})
-	if err != nil {
+	f.keepLesson(i, lesson{LPJ: n, Boot: l.Boot})
+}
+
+// maxBoot bounds the boot times that are believed.
+const maxBoot = time.Hour
+
+// LearnedBoot returns how long this kernel takes on a CPU like this host's from its start to the first word of the guest.
+func (f *Finder) LearnedBoot(i *Info) (time.Duration, bool) {
+	l, ok := f.lesson(i)
+	return l.Boot, ok && l.Boot > 0
+}
+
+// LearnBoot remembers how long a boot took that was told what LearnedLPJ returns. All that a busy host can do to a boot is to make it longer,
+// so the shortest counts, and because it is written down only if it is shorter by a tenth at least, few boots write at all. Nonsense is
+// ignored, and so is a cache folder that can't be written.
+func (f *Finder) LearnBoot(i *Info, d time.Duration) {
+	if d <= 0 || d > maxBoot {
 		return
 	}
-	store(f.lessonPath(i), b)
+	f.learning.Lock()
+	defer f.learning.Unlock()
+	l, ok := f.lesson(i)
+	if !ok || l.Boot > 0 && d > l.Boot-l.Boot/10 {
+		return
+	}
+	f.keepLesson(i, lesson{LPJ: l.LPJ, Boot: d})
+}
+
+// keepLesson writes down what was learned of a kernel.
+func (f *Finder) keepLesson(i *Info, l lesson) {
+	l.Path, l.Identity, l.CPU = i.Path, i.id, hostCPU()
+	if b, err := json.Marshal(l); err == nil {
+		store(f.lessonPath(i), b)
+	}
 }
 
 func (f *Finder) lessonPath(i *Info) string {
@@ -72,7 +107,7 @@ func decodeLesson(b []byte) (lesson, error) {
 	if err := json.Unmarshal(b, &l); err != nil {
 		return lesson{}, err
 	}
-	if l.LPJ < minLPJ || l.LPJ > maxLPJ {
+	if l.LPJ < minLPJ || l.LPJ > maxLPJ || l.Boot < 0 || l.Boot > maxBoot {
 		return lesson{}, errRecord
 	}
 	return l, nil

@@ -35,7 +35,10 @@ type KernelChoice struct {
 	Name    string // for messages
 	Path    string // absolute path of the executable
 	Version string // or a version, or the beginning of one
+	Flavour string // that it was built of; may be empty
 	Modules string // folder that holds VERSION/, if named
+	// Build says in words what it is built of, if the file says so. Then Path must be set, to what came of that, before the job runs.
+	Build string
 }
 
 // A Mount makes a file or folder of the host visible in the guest.

@@ -36,11 +36,14 @@ func newTestProject() *config.Project {
 	a.Matrix = []config.MatrixValue{{Key: "os", Value: "a\x1b[2J"}, {Key: "kernel", Value: "fast"}}
 	router.Service = true
 	router.Memory = 256 << 20
-	router.Kernel = config.Kernel{Name: "fast", Version: "7"}
+	router.Kernel = config.Kernel{Name: "fast", Version: "7", Flavour: "smp"}
 	router.Ready = &config.Ready{Port: 80, Interval: time.Second, Timeout: 30 * time.Second}
 	router.Steps = []config.Step{{Name: "command", Shell: "set -e\nsysctl -w net.ipv4.ip_forward=1\nexec ./router.sh\n", ExpectExit: zero}}
 	router.Mounts = []config.Mount{{Target: "/lab", Source: "/home/me/lab", Mode: "ro"}}
 	builder.Kernel = config.Kernel{Name: "distro", Path: "/usr/bin/linux.uml"}
+	b.Kernel = config.Kernel{Name: "ours", Flavour: "default", Build: &config.Build{
+		Debian: "sid", Set: map[string]string{"CONFIG_B": "y", "CONFIG_A": "n"}, Fragments: []string{"/home/me/lab/btrfs"},
+	}}
 	builder.Memory = 3 << 29
 	builder.CPUs = 2
 	builder.Cgroups = "v1"

@@ -27,7 +27,7 @@ func newNode(sub *config.Subkernel, id string) Node {
 		Name:        sub.Name,
 		ID:          id,
 		Hostname:    sub.Hostname,
-		Kernel:      KernelChoice{Name: sub.Kernel.Name, Path: sub.Kernel.Path, Version: sub.Kernel.Version, Modules: sub.Kernel.Modules},
+		Kernel:      newKernelChoice(&sub.Kernel),
 		Memory:      sub.Memory,
 		CPUs:        sub.CPUs,
 		Isolation:   sub.Isolation,
@@ -53,6 +53,31 @@ func newNode(sub *config.Subkernel, id string) Node {
 		node.Matrix = append(node.Matrix, MatrixValue(m))
 	}
 	return node
+}
+
+func newKernelChoice(k *config.Kernel) KernelChoice {
+	return KernelChoice{Name: k.Name, Path: k.Path, Version: k.Version, Flavour: k.Flavour, Modules: k.Modules, Build: buildText(k.Build)}
+}
+
+// buildText says what a kernel is built of; empty: it isn't.
+func buildText(b *config.Build) string {
+	if b == nil {
+		return ""
+	}
+	text := b.Source
+	switch {
+	case b.Version != "":
+		text = "kernel.org " + b.Version
+	case b.Debian != "":
+		text = "Debian " + b.Debian
+	}
+	for _, f := range b.Fragments {
+		text += ", " + f
+	}
+	for _, k := range slices.Sorted(maps.Keys(b.Set)) {
+		text += ", " + k + "=" + b.Set[k]
+	}
+	return text
 }
 
 // newExpect also makes the last step agree with what is expected of the whole: of the two, the one that says more than the default holds.

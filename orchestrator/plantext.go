@@ -164,8 +164,18 @@ func jobTraits(job *Job) []string {
 
 func kernelText(k *KernelChoice) string {
 	which := k.Path
-	if which == "" && k.Version != "" {
-		which = "version " + k.Version
+	if which == "" {
+		var words []string
+		if k.Version != "" {
+			words = append(words, "version "+k.Version)
+		}
+		if k.Flavour != "" {
+			words = append(words, "flavour "+k.Flavour)
+		}
+		if k.Build != "" {
+			words = append(words, "built of "+k.Build)
+		}
+		which = strings.Join(words, ", ")
 	}
 	switch {
 	case k.Name == "" && which == "":

@@ -132,6 +132,7 @@ func (s *session) hello(payload []byte) error {
 	if len(s.job.Steps) > 0 {
 		s.exec(0)
 	}
+	s.learnBoot()
 	return nil
 }
 

@@ -122,7 +122,10 @@ func (r *Runtime) kernel(ctx context.Context, c orchestrator.KernelChoice) (*ker
 	f := r.kernels[c]
 	if f == nil {
 		f = sync.OnceValues(func() (*kernel.Info, error) {
-			return r.o.Kernels.Resolve(ctx, kernel.Choice{Path: c.Path, Version: c.Version, Modules: c.Modules})
+			if c.Build != "" && c.Path == "" { // or the default kernel would be booted in its place
+				return nil, fmt.Errorf("kernel %s: boot it: nobody has looked whether it is built", c.Name)
+			}
+			return r.o.Kernels.Resolve(ctx, kernel.Choice{Path: c.Path, Version: c.Version, Flavour: c.Flavour, Modules: c.Modules})
 		})
 		r.kernels[c] = f
 	}

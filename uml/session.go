@@ -43,6 +43,7 @@ type session struct {
 
 	releaseBoot func()
 	start       time.Time
+	launched    time.Time // just before the kernel's process was; zero: its boot says nothing of others, because it had to measure lpj
 	mark        time.Time // where the next span of the trace begins
 	guestZero   time.Time // when the guest's clock was zero, or a little later; valid after Hello
 	res         orchestrator.Result
@@ -176,6 +177,9 @@ func (s *session) launch() error {
 		cpus: s.job.CPUs, fast: s.job.Isolation == "fast",
 	}
 	cpus, release := s.rt.cpus.take(s.job.CPUs)
+	if lpj != 0 {
+		s.launched = time.Now()
+	}
 	s.proc, err = launch(launchSpec{
 		argv: args.argv(), env: environ(s.rt.scratch.dir), files: []*os.File{null, logW, logW, guestEnd}, cpus: cpus,
 		started: func(pid int) {
@@ -301,6 +305,15 @@ func (s *session) unexplained() bool {
 		return true
 	}
 	return false
+}
+
+// learnBoot remembers how long the boot took. Nothing waits for that until the sub-kernel has ended.
+func (s *session) learnBoot() {
+	if s.launched.IsZero() {
+		return
+	}
+	took := time.Since(s.launched)
+	s.tasks.Go(func() { s.rt.o.Kernels.LearnBoot(s.info, took) })
 }
 
 // learn remembers what only a boot can tell.

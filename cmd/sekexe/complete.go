@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sekexe/sekexe/config"
+	"github.com/sekexe/sekexe/kernel/build"
 )
 
 // choices completes a flag from a list.
@@ -18,6 +19,7 @@ func completeRun(cmd *cobra.Command) {
 	choices(cmd, "root", "overlay", "ro")
 	choices(cmd, "cgroups", "v2", "v1")
 	choices(cmd, "isolation", "strict", "fast")
+	choices(cmd, "flavour", build.Flavours()...)
 	choices(cmd, "memory", "256M", "512M", "1G", "2G", "4G")
 	choices(cmd, "report", "json=", "junit=")
 	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {

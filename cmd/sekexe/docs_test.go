@@ -43,6 +43,11 @@ func commandReference() []byte {
 			continue
 		}
 		writeCommand(&b, c)
+		for _, sub := range c.Commands() {
+			if c.Name() != "completion" { // one for each shell, which all say the same
+				writeCommand(&b, sub)
+			}
+		}
 	}
 	return b.Bytes()
 }

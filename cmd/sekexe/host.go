@@ -19,8 +19,21 @@ func cacheDir() string {
 	return filepath.Join(d, "sekexe")
 }
 
-// newFinder finds kernels as this process's environment says.
-func newFinder() *kernel.Finder { return kernel.NewFinder(cacheDir()) }
+// configDir is the folder for what the user has chosen: $XDG_CONFIG_HOME/sekexe, by default ~/.config/sekexe; empty if the user has no home.
+func configDir() string {
+	d, err := os.UserConfigDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(d, "sekexe")
+}
+
+// newFinder finds kernels as this process's environment and the user's choice say.
+func newFinder() *kernel.Finder {
+	f := kernel.NewFinder(cacheDir())
+	f.ConfigDir = configDir()
+	return f
+}
 
 // runOptions are the flags that run and up share.
 type runOptions struct {

@@ -226,10 +226,12 @@ func (s *sandbox) home() string  { return filepath.Join(s.dir, ".home") }
 func (s *sandbox) state() string { return filepath.Join(s.dir, ".state") }
 func (s *sandbox) cache() string { return filepath.Join(s.dir, ".cache") }
 
+func (s *sandbox) config() string { return filepath.Join(s.dir, ".config") }
+
 // vars are the environment variables that make a process live in the sandbox.
 func (s *sandbox) vars() []string {
 	return []string{
-		"HOME=" + s.home(), "XDG_STATE_HOME=" + s.state(), "XDG_CACHE_HOME=" + s.cache(), "SEKEXE_MEMORY_DIR=" + s.memory,
+		"HOME=" + s.home(), "XDG_STATE_HOME=" + s.state(), "XDG_CACHE_HOME=" + s.cache(), "XDG_CONFIG_HOME=" + s.config(), "SEKEXE_MEMORY_DIR=" + s.memory,
 		"SEKEXE_KERNEL=" + s.kernel, "KERNEL=" + s.kernel, "LANG=C.UTF-8", "TERM=xterm", "GOCACHE=" + goCache(),
 	}
 }

@@ -19,18 +19,19 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/sekexe/sekexe/kernel/build"
 	"github.com/sekexe/sekexe/orchestrator"
 )
 
 // runFlags are the flags of sekexe run.
 type runFlags struct {
 	runOptions
-	memory, kernel, modules, workdir, user, hostname, root, cgroups, isolation string
-	env, volumes, reports                                                      []string
-	cpus                                                                       int
-	timeout, bootTimeout, stopTimeout                                          time.Duration
-	tty, noTTY, noStdin                                                        bool
-	kernelLog                                                                  string
+	memory, kernel, flavour, modules, workdir, user, hostname, root, cgroups, isolation string
+	env, volumes, reports                                                               []string
+	cpus                                                                                int
+	timeout, bootTimeout, stopTimeout                                                   time.Duration
+	tty, noTTY, noStdin                                                                 bool
+	kernelLog                                                                           string
 }
 
 func newRunCommand() *cobra.Command {
@@ -63,6 +64,7 @@ the command can't be run or isn't found, 130 or 143 if run was interrupted.`,
 	fl.SetInterspersed(false) // what follows the command is the command's
 	fl.StringVarP(&f.memory, "memory", "m", "512M", "memory of the sub-kernel")
 	fl.StringVarP(&f.kernel, "kernel", "k", "", "kernel: a path, or a version such as 7.2")
+	fl.StringVar(&f.flavour, "flavour", "", "flavour of a kernel that was built, the newest of its version: "+strings.Join(build.Flavours(), ", "))
 	fl.StringVar(&f.modules, "modules", "", "folder that holds the kernel's modules in a folder named by its version")
 	fl.StringArrayVarP(&f.env, "env", "e", nil, "environment: NAME=VALUE, or NAME or a pattern such as 'GO*' to pass variables on")
 	fl.StringVarP(&f.workdir, "workdir", "w", "", "folder to start in (default: the current one)")
@@ -218,6 +220,10 @@ func (f *runFlags) job(args []string) (*orchestrator.Job, error) {
 	if err != nil {
 		return nil, err
 	}
+	choice, err := f.kernelChoice()
+	if err != nil {
+		return nil, err
+	}
 	mounts, err := parseVolumes(f.volumes)
 	if err != nil {
 		return nil, err
@@ -227,7 +233,7 @@ func (f *runFlags) job(args []string) (*orchestrator.Job, error) {
 		return nil, err
 	}
 	return &orchestrator.Job{
-		Name: "run", ID: "run", Hostname: f.hostname, Kernel: parseKernel(f.kernel, f.modules), Memory: mem, CPUs: f.cpus, Isolation: isolation,
+		Name: "run", ID: "run", Hostname: f.hostname, Kernel: choice, Memory: mem, CPUs: f.cpus, Isolation: isolation,
 		RootMode: f.root, Cgroups: f.cgroups, Mounts: mounts, Steps: []orchestrator.Step{*step},
 		BootTimeout: f.bootTimeout, StopTimeout: f.stopTimeout,
 	}, nil
@@ -395,6 +401,20 @@ func parseVolumes(volumes []string) ([]orchestrator.Mount, error) {
 		ms = append(ms, m)
 	}
 	return ms, nil
+}
+
+// kernelChoice is the kernel that the flags name.
+func (f *runFlags) kernelChoice() (orchestrator.KernelChoice, error) {
+	c := parseKernel(f.kernel, f.modules)
+	c.Flavour = f.flavour
+	switch {
+	case f.flavour == "":
+	case !slices.Contains(build.Flavours(), f.flavour):
+		return c, misuse("--flavour %s: want one of %s", f.flavour, strings.Join(build.Flavours(), ", "))
+	case c.Path != "":
+		return c, misuse("--flavour %s: a flavour goes with a version, and --kernel %s is a path", f.flavour, f.kernel)
+	}
+	return c, nil
 }
 
 // parseKernel reads --kernel: a path has a slash or is a file here, anything else is a version.

@@ -27,6 +27,7 @@ type upFlags struct {
 	exitCodeFrom   string
 	reports        []string
 	kernelLog      bool
+	build, locked  bool
 }
 
 func newUpCommand() *cobra.Command {
@@ -37,6 +38,9 @@ func newUpCommand() *cobra.Command {
 		Long: `up boots the sub-kernels that a file declares, each as soon as what it depends on allows, runs their commands, and ends with one
 report. All run to their end, whatever becomes of the others; services are stopped when the last command has ended.
 
+A kernel with a build block in the file must be built before anything boots; --build builds those that are not, or not of what the file
+says by now.
+
 The exit status is 0 if every sub-kernel met its expectation, 1 if any did not, 2 if the configuration is wrong, 125 if sekexe itself
 failed, 130 or 143 if up was interrupted: the first Ctrl-C ends the commands, the second kills the kernels.`,
 		Args: cobra.NoArgs,
@@ -44,6 +48,8 @@ failed, 130 or 143 if up was interrupted: the first Ctrl-C ends the commands, th
 	}
 	f.project.add(cmd)
 	fl := cmd.Flags()
+	fl.BoolVar(&f.build, "build", false, "first build the kernels that the file says how to build, those that are missing or have changed")
+	fl.BoolVar(&f.locked, "locked", false, "boot only the kernels that sekexe lock has written down")
 	fl.IntVar(&f.parallel, "parallel", 0, "how many sub-kernels run at once; 0: as many as there are")
 	fl.BoolVar(&f.abortOnFailure, "abort-on-failure", false, "cancel the rest when one fails")
 	fl.DurationVar(&f.timeout, "timeout", 0, "end the run after this time")
@@ -80,6 +86,9 @@ func (f *upFlags) run(ctx context.Context) error {
 	if len(plan.Nodes) == 0 {
 		return misuse("%s: it declares no subkernel: add a block such as subkernel \"hello\" { command = \"uname -a\" }", p.Files[0])
 	}
+	if err := f.findKernels(ctx, p, plan); err != nil {
+		return err
+	}
 	h, err := openHost(f.runOptions, greatestMemory(plan), newTracing(f.trace, jobNames(plan)...))
 	if err != nil {
 		return failure(err)
@@ -99,6 +108,19 @@ func (f *upFlags) run(ctx context.Context) error {
 		return status(n)
 	}
 	return status(rep.ExitCode())
+}
+
+// findKernels finds or builds the kernels that are to be found before anything boots.
+func (f *upFlags) findKernels(ctx context.Context, p *config.Project, plan *orchestrator.Plan) error {
+	k := newKernelBuilder(f.build, f.mode() == "quiet" || f.mode() == "json")
+	if err := k.ready(ctx, p, plan); err != nil {
+		return err
+	}
+	if !f.locked {
+		return nil
+	}
+	k.build = false // what was missing is there by now
+	return k.checkLock(ctx, &f.project, p, plan)
 }
 
 // supervise runs the plan. The second result is the status that a signal means, 0 if there was none.

@@ -16,8 +16,11 @@ func checkKernel(ctx context.Context, f *kernel.Finder) []Check {
 		return []Check{{"kernel", Fail, kernelText(err), hintOf(err, kernel.HowToGet)}}
 	}
 	found := i.Origin
-	if found == kernel.OriginPath {
+	switch found {
+	case kernel.OriginPath:
 		found = "found on PATH"
+	case kernel.OriginChosen:
+		found = "chosen by sekexe kernel default"
 	}
 	return []Check{
 		{Name: "kernel", Status: OK, Detail: fmt.Sprintf("%s at %s (%s)", i.Version, i.Path, found)},
