@@ -80,6 +80,9 @@ func (f *Finder) Resolve(ctx context.Context, c Choice) (*Info, error) {
 
 // choose finds the executable.
 func (f *Finder) choose(ctx context.Context, c Choice) (*Info, error) {
+	if c.SMP && c.Path == "" && c.Flavour == "" && (c.Version != "" || f.fromEnv().path == "") {
+		c.Flavour = "smp"
+	}
 	switch {
 	case c.Path != "":
 		info, err := f.look(ctx, candidate{c.Path, OriginNamed})

@@ -16,6 +16,9 @@ type Choice struct {
 	// Flavour is that of a kernel which was built, such as "smp"; empty: any, but rather "default". Together with Path it is what the kernel
 	// there must be.
 	Flavour string
+	// SMP asks for a kernel that can have several CPUs, where neither a path, a flavour nor $SEKEXE_KERNEL says which to take: for
+	// one that was built of the flavour "smp".
+	SMP bool
 	// Modules is the folder that holds the kernel's modules in a folder named by its version; empty: where Finder.Resolve looks.
 	Modules string
 }

@@ -156,7 +156,7 @@ func newFakeRuntime(t *testing.T, fake string) *Runtime {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rt.kernels[orchestrator.KernelChoice{}] = func() (*kernel.Info, error) { return &kernel.Info{Path: link, Version: "9.9"}, nil }
+	rt.kernels[kernelKey{}] = func() (*kernel.Info, error) { return &kernel.Info{Path: link, Version: "9.9"}, nil }
 	t.Cleanup(func() {
 		if err := rt.Close(); err != nil {
 			t.Errorf("Close() = %v", err)

@@ -49,7 +49,7 @@ type Runtime struct {
 	boots chan struct{}
 
 	mu      sync.Mutex
-	kernels map[orchestrator.KernelChoice]func() (*kernel.Info, error)
+	kernels map[kernelKey]func() (*kernel.Info, error)
 	next    int
 }
 
@@ -63,7 +63,7 @@ func New(o Options) (*Runtime, error) {
 		return nil, &MemoryError{err}
 	}
 	end()
-	r := &Runtime{o: o, scratch: s, kernels: map[orchestrator.KernelChoice]func() (*kernel.Info, error){}}
+	r := &Runtime{o: o, scratch: s, kernels: map[kernelKey]func() (*kernel.Info, error){}}
 	notes := filepath.Join(s.base, cpuDir)
 	end = o.begin("lay down the init")
 	if r.init, err = o.Init(s.base); err != nil {
@@ -116,18 +116,25 @@ func (r *Runtime) Close() error {
 	return err
 }
 
+// A kernelKey is all that the choice of a kernel depends on.
+type kernelKey struct {
+	choice orchestrator.KernelChoice
+	smp    bool // several CPUs are wanted
+}
+
 // kernel finds a kernel, each once.
-func (r *Runtime) kernel(ctx context.Context, c orchestrator.KernelChoice) (*kernel.Info, error) {
+func (r *Runtime) kernel(ctx context.Context, k kernelKey) (*kernel.Info, error) {
+	c := k.choice
 	r.mu.Lock()
-	f := r.kernels[c]
+	f := r.kernels[k]
 	if f == nil {
 		f = sync.OnceValues(func() (*kernel.Info, error) {
 			if c.Build != "" && c.Path == "" { // or the default kernel would be booted in its place
 				return nil, fmt.Errorf("kernel %s: boot it: nobody has looked whether it is built", c.Name)
 			}
-			return r.o.Kernels.Resolve(ctx, kernel.Choice{Path: c.Path, Version: c.Version, Flavour: c.Flavour, Modules: c.Modules})
+			return r.o.Kernels.Resolve(ctx, kernel.Choice{Path: c.Path, Version: c.Version, Flavour: c.Flavour, Modules: c.Modules, SMP: k.smp})
 		})
-		r.kernels[c] = f
+		r.kernels[k] = f
 	}
 	r.mu.Unlock()
 	return f()

@@ -113,7 +113,7 @@ func (s *session) run(ctx context.Context, stop <-chan struct{}) orchestrator.Re
 // boot starts the kernel's process and what listens to it.
 func (s *session) boot(ctx context.Context) (err error) {
 	j := s.job
-	if s.info, err = s.rt.kernel(ctx, j.Kernel); err != nil {
+	if s.info, err = s.rt.kernel(ctx, kernelKey{j.Kernel, j.CPUs > 1}); err != nil {
 		return err
 	}
 	s.mark = s.span("find the kernel", s.start)

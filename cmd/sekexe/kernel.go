@@ -157,7 +157,14 @@ func newKernelInspectCommand() *cobra.Command {
 			if err != nil {
 				return failure(err)
 			}
-			e := newKernelEntry(f, i)
+			e := inspectedKernel{kernelEntry: newKernelEntry(f, i)}
+			config, err := i.Config(cmd.Context())
+			if err != nil {
+				return failure(err)
+			}
+			for _, r := range kernel.DockerRequirements(config) {
+				e.Docker = append(e.Docker, dockerRequirement{r.Symbol, r.For, r.State.String()})
+			}
 			if asJSON {
 				return output(func(w io.Writer) error { return writeJSON(w, e) })
 			}
@@ -168,7 +175,38 @@ func newKernelInspectCommand() *cobra.Command {
 	return cmd
 }
 
-func writeKernel(w io.Writer, i *kernel.Info, e kernelEntry) error {
+// An inspectedKernel is a kernel with what Docker asks of one.
+type inspectedKernel struct {
+	kernelEntry
+	Docker []dockerRequirement `json:"docker"`
+}
+
+type dockerRequirement struct {
+	Symbol string `json:"symbol"`
+	For    string `json:"for"`
+	State  string `json:"state"`
+}
+
+// dockerText says in a line for each part of Docker what the kernel has not.
+func (e *inspectedKernel) dockerText() [][2]string {
+	var lines [][2]string
+	for _, r := range e.Docker {
+		if n := len(lines); n == 0 || lines[n-1][0] != "docker, "+r.For {
+			lines = append(lines, [2]string{"docker, " + r.For, "all"})
+		}
+		last := &lines[len(lines)-1][1]
+		switch {
+		case r.State != kernel.Absent.String():
+		case *last == "all":
+			*last = "all but " + r.Symbol
+		default:
+			*last += " " + r.Symbol
+		}
+	}
+	return lines
+}
+
+func writeKernel(w io.Writer, i *kernel.Info, e inspectedKernel) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "path\t%s\nversion\t%s\nsize\t%s\n", e.Path, e.Version, units.HumanSize(float64(e.Size)))
 	if e.Boot > 0 {
@@ -182,6 +220,9 @@ func writeKernel(w io.Writer, i *kernel.Info, e kernelEntry) error {
 	}
 	for _, f := range kernel.Features(i) {
 		fmt.Fprintf(t, "%s\t%s\n", f.Name, f.State)
+	}
+	for _, l := range e.dockerText() {
+		fmt.Fprintf(t, "%s\t%s\n", l[0], l[1])
 	}
 	return t.Flush()
 }
