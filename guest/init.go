@@ -43,7 +43,6 @@ func Main() error {
 		return errors.New("init: start: this program is the first process of a sub-kernel and does nothing anywhere else")
 	}
 	p := &initProcess{mainAt: clock()}
-	prefault()
 	if err := p.openExchange(exchange); err != nil {
 		return err
 	}

@@ -1,3 +1,8 @@
+// The init has one processor, and nobody changes that: it need not look for limits.
+
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // The command sekexe-init is the first process of a sub-kernel, and on the host the process that removes what a killed sekexe leaves. It is
 // embedded into sekexe, and of no use by itself.
 package main
