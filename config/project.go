@@ -72,14 +72,14 @@ type Subkernel struct {
 	// Block is the label of the block that declared it.
 	Block string
 	// Matrix is the element of each key of the block's matrix that this instance is for, in the order in which they make its name; nil without one.
-	Matrix   []MatrixValue
-	Kernel   Kernel
-	Memory   int64 // bytes
-	CPUs     int
+	Matrix []MatrixValue
+	Kernel Kernel
+	Memory int64 // bytes
+	CPUs   int
 	// Isolation is "strict" (ptrace) or "fast" (seccomp); with several CPUs it is "fast".
 	Isolation string
-	Hostname string
-	Env      map[string]string
+	Hostname  string
+	Env       map[string]string
 	// Workdir is an absolute path in the guest.
 	Workdir string
 	// User is NAME, UID, or either with :GROUP; empty is root.

@@ -17,11 +17,11 @@ type Job struct {
 	CPUs     int
 	// Isolation is "strict" or "fast": see config.Subkernel.
 	Isolation string
-	RootMode string // "overlay" or "ro"
-	Cgroups  string // "v2" or "v1"
-	Mounts   []Mount
-	Tmpfs    []Tmpfs
-	Steps    []Step
+	RootMode  string // "overlay" or "ro"
+	Cgroups   string // "v2" or "v1"
+	Mounts    []Mount
+	Tmpfs     []Tmpfs
+	Steps     []Step
 	// Service means that the job is meant to run until it is stopped: its last step, or with no steps the sub-kernel itself.
 	Service bool
 	Ready   *Ready
