@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -95,7 +96,9 @@ takes longer, doesn't count.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list, err := kernelEntries(cmd.Context())
 			if err != nil {
-				say("warning", err.Error())
+				for _, l := range strings.Split(err.Error(), "\n") {
+					say("warning", l)
+				}
 			}
 			if asJSON {
 				return output(func(w io.Writer) error { return writeJSON(w, map[string]any{"schema": 1, "kernels": list}) })
