@@ -15,8 +15,7 @@ build: init ## build bin/sekexe, static, with the guest's init in it
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags="$(LDFLAGS)" -o bin/sekexe ./cmd/sekexe
 
 init: ## build the guest's init and put it where sekexe embeds it
-	CGO_ENABLED=0 GOEXPERIMENT=norandomizedheapbase64 $(GO) build -trimpath -ldflags="$(LDFLAGS)" -overlay "$$(hack/init-overlay bin/.overlay)" -o $(ASSETS)/sekexe-init ./cmd/sekexe-init
-	sha256sum $(ASSETS)/sekexe-init | cut -d' ' -f1 > $(ASSETS)/sekexe-init.sha256
+	GO=$(GO) hack/build-init $(ASSETS)/sekexe-init
 
 install: build ## install sekexe below PREFIX, /usr/local by default
 	install -D -m 0755 bin/sekexe $(DESTDIR)$(PREFIX)/bin/sekexe
