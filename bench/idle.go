@@ -75,6 +75,7 @@ func (e *env) watchIdle(sekexe int, events interface{ Read([]byte) (int, error) 
 	if up < idleCount {
 		return nil, fmt.Errorf("%d of %d sub-kernels are up", up, idleCount)
 	}
+	time.Sleep(idleTime) // what follows a boot comes to its end
 	before, err := e.kernelProcesses()
 	if err != nil {
 		return nil, err
