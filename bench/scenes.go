@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -169,13 +168,17 @@ func (e *env) inputScene() (result, error) {
 	}
 	run := func(mb int) func() (time.Duration, error) {
 		return func() (time.Duration, error) {
-			in, err := os.Open(file)
+			name := file
+			if mb == 0 {
+				name = os.DevNull
+			}
+			in, err := os.Open(name)
 			if err != nil {
 				return 0, err
 			}
 			defer in.Close()
 			cmd := exec.Command(e.sekexe, "run", "-q", "-k", e.kernel, "-m", "256M", "wc -c")
-			cmd.Stdin = io.LimitReader(in, int64(mb)<<20)
+			cmd.Stdin = in
 			started := time.Now()
 			out, err := cmd.Output()
 			if err != nil {

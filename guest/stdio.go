@@ -14,11 +14,9 @@ import (
 	"github.com/sekexe/sekexe/guest/wire"
 )
 
-// pieceSize is how much output goes into one frame at the most, and pipeSize what the kernel holds until it is read.
-const (
-	pieceSize = 64 << 10
-	pipeSize  = 256 << 10
-)
+// pieceSize is how much output goes into one frame at the most, and what the kernel holds until it is read: each piece costs system calls, and
+// changes between processes, whatever its size.
+const pieceSize = 256 << 10
 
 // ttyGrace is how long the last output of a terminal is waited for after its command has ended, if others hold the terminal open. The
 // kernel passes output from one end to the other by a work queue (drivers/tty/tty_buffer.c), so that an empty end means nothing yet.
@@ -54,7 +52,7 @@ func (c *command) open(out *wire.Writer, e wire.Exec) ([3]*os.File, error) {
 			if r, files[i], err = os.Pipe(); err != nil {
 				return err
 			}
-			_, _ = unix.FcntlInt(files[i].Fd(), unix.F_SETPIPE_SZ, pipeSize) // a smaller pipe is only slower
+			_, _ = unix.FcntlInt(files[i].Fd(), unix.F_SETPIPE_SZ, pieceSize) // a smaller pipe is only slower
 			c.out = append(c.out, newOutput(out, k, c.id, r))
 		}
 		return nil
