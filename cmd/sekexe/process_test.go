@@ -443,5 +443,8 @@ func TestStoppedReader(t *testing.T) {
 		if got := exitStatus(t, cmd.Wait()); got != 130 {
 			t.Errorf("exit status %d, want 130", got)
 		}
+		if err := s.waitGone(); err != nil { // sekexe could not wait for the end; the reaper does what it has left
+			t.Error(err)
+		}
 	})
 }
