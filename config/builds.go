@@ -52,25 +52,7 @@ var (
 
 // symbols returns a map of symbols of the configuration, those of all files merged.
 func (d *decoder) symbols(name string) map[string]string {
-	out := map[string]string{}
-	for _, a := range d.attrs[name] {
-		v := d.evaluate(a, wholeValue)
-		if v == nil {
-			continue
-		}
-		if ty := v.val.Type(); !ty.IsObjectType() && !ty.IsMapType() {
-			d.error(v, "Wrong type", fmt.Sprintf("%q takes a map, such as { CONFIG_BTRFS_FS = \"y\" }, and this is %s.", name, article(ty.FriendlyName())))
-			continue
-		}
-		for it := v.val.ElementIterator(); it.Next(); {
-			key, elem := it.Element()
-			d.symbol(v.elem(key), out, key.AsString(), elem)
-		}
-	}
-	if len(out) == 0 {
-		return nil
-	}
-	return out
+	return d.mergedMap(name, `{ CONFIG_BTRFS_FS = "y" }`, d.symbol)
 }
 
 // symbol adds one symbol, or takes one of an earlier file out.

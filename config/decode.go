@@ -274,8 +274,14 @@ func (d *decoder) duration(name string, def, low time.Duration) time.Duration {
 	return def
 }
 
-// strings returns the map of the attribute, those of all files merged.
+// stringMap returns the environment that is the attribute, those of all files merged.
 func (d *decoder) stringMap(name string) map[string]string {
+	return d.mergedMap(name, `{ NAME = "value" }`, d.mapElement)
+}
+
+// mergedMap returns the map of the attribute, those of all files merged: add adds an element, or takes one of an earlier file out. The
+// example is for whoever wrote something else than a map.
+func (d *decoder) mergedMap(name, example string, add func(v *attrValue, out map[string]string, key string, elem cty.Value)) map[string]string {
 	out := map[string]string{}
 	for _, a := range d.attrs[name] {
 		v := d.evaluate(a, wholeValue)
@@ -283,12 +289,12 @@ func (d *decoder) stringMap(name string) map[string]string {
 			continue
 		}
 		if ty := v.val.Type(); !ty.IsObjectType() && !ty.IsMapType() {
-			d.error(v, "Wrong type", fmt.Sprintf("%q takes a map, such as { NAME = \"value\" }, and this is %s.", name, article(ty.FriendlyName())))
+			d.error(v, "Wrong type", fmt.Sprintf("%q takes a map, such as %s, and this is %s.", name, example, article(ty.FriendlyName())))
 			continue
 		}
 		for it := v.val.ElementIterator(); it.Next(); {
 			key, elem := it.Element()
-			d.mapElement(v.elem(key), out, key.AsString(), elem)
+			add(v.elem(key), out, key.AsString(), elem)
 		}
 	}
 	if len(out) == 0 {

@@ -53,7 +53,8 @@ func Run(ctx context.Context, o Options) []Check {
 	}
 	add(checkPtrace(ctx), checkSeccomp())
 	add(checkMemoryDirs(o.MemoryDirs, o.Memory)...)
-	add(checkMemory("/proc/meminfo", o.Memory), checkCPUs(), checkProcesses(), checkFiles(), checkPids("/proc/self/cgroup", "/sys/fs/cgroup"))
+	add(checkMemory("/proc/meminfo", o.Memory), checkCPUs(), checkProcesses(), checkFiles(), checkPids("/proc/self/cgroup", "/sys/fs/cgroup"),
+		checkGroupMemory("/proc/self/cgroup", "/sys/fs/cgroup", o.Memory))
 	if o.CacheDir != "" {
 		add(checkFolder("cache folder", o.CacheDir, "every run inspects the kernel again", "XDG_CACHE_HOME"))
 	}

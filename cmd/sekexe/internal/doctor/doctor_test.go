@@ -38,7 +38,7 @@ func TestRun(t *testing.T) {
 				t.Errorf("a state folder in /proc: got %+v, want a warning", c)
 			}
 			// What only some need is never more than a warning.
-			for _, name := range []string{"seccomp", "process limit", "open files limit", "cgroup pids.max", "user namespaces", "tun", "landlock", "dockerd"} {
+			for _, name := range []string{"seccomp", "process limit", "open files limit", "cgroup pids.max", "cgroup memory", "user namespaces", "tun", "landlock", "dockerd"} {
 				if c, ok := checks[name]; !ok || c.Status == Fail || c.Detail == "" || (c.Fix == "") != (c.Status == OK) {
 					t.Errorf("%s: got %+v, want ok, or a warning with a fix", name, c)
 				}

@@ -2,14 +2,10 @@ package doctor
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"math"
 	"os"
-	"path"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -91,71 +87,6 @@ func checkLimit(name string, which int, few uint64, fix string) Check {
 		c.Status, c.Detail, c.Fix = Warn, c.Detail+", which is few for sub-kernels", fix
 	}
 	return c
-}
-
-// checkPids looks at how many processes the control groups of this process leave it (cgroups(7)); the tightest group counts.
-func checkPids(proc, root string) Check {
-	const name = "cgroup pids.max"
-	dir, err := pidsDir(proc, root)
-	if err != nil {
-		return Check{Name: name, Status: OK, Detail: "no limit: " + err.Error()}
-	}
-	left, limit, at := int64(math.MaxInt64), int64(0), ""
-	for d := dir; strings.HasPrefix(d, root); d = filepath.Dir(d) {
-		most, err := readNumber(filepath.Join(d, "pids.max"))
-		if err != nil {
-			continue // "max", or a group without the controller
-		}
-		now, err := readNumber(filepath.Join(d, "pids.current"))
-		if err == nil && most-now < left {
-			left, limit, at = most-now, most, d
-		}
-	}
-	switch {
-	case at == "":
-		return Check{Name: name, Status: OK, Detail: "no limit"}
-	case left < fewProcesses:
-		return Check{
-			name, Warn, fmt.Sprintf("%d, of which %d are left (%s)", limit, max(left, 0), at),
-			"raise TasksMax of the systemd unit or slice (systemctl set-property user-$(id -u).slice TasksMax=infinity); docker run --pids-limit -1",
-		}
-	}
-	return Check{Name: name, Status: OK, Detail: fmt.Sprintf("%d, of which %d are left", limit, left)}
-}
-
-// pidsDir is the folder of this process's group in the hierarchy that counts processes: version 1's own, else version 2's.
-func pidsDir(proc, root string) (string, error) {
-	b, err := os.ReadFile(proc)
-	if err != nil {
-		return "", errors.New("there are no control groups")
-	}
-	unified := ""
-	for line := range strings.Lines(string(b)) {
-		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
-		if len(f) != 3 {
-			continue
-		}
-		// Clean keeps .. of a group outside of the namespace from leading out of the hierarchy.
-		group := path.Clean("/" + f[2])
-		switch {
-		case f[1] == "pids":
-			return filepath.Join(root, "pids", group), nil
-		case f[0] == "0" && f[1] == "":
-			unified = filepath.Join(root, group)
-		}
-	}
-	if unified == "" {
-		return "", errors.New("no control group counts processes")
-	}
-	return unified, nil
-}
-
-func readNumber(file string) (int64, error) {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return 0, err
-	}
-	return strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
 }
 
 // checkTun opens the device by which a network's packets come to the host.

@@ -81,6 +81,39 @@ func TestCheckPids(t *testing.T) {
 	}
 }
 
+func TestCheckGroupMemory(t *testing.T) {
+	const need = 512 << 20
+	tests := []struct {
+		name   string
+		files  map[string]string
+		status Status
+		detail string
+	}{
+		{"no groups", nil, OK, "no limit: there are no control groups"},
+		{"no limit", map[string]string{"proc": "0::/a\n", "cg/a/memory.max": "max\n", "cg/a/memory.current": "3\n"}, OK, "no limit"},
+		{"enough", map[string]string{"proc": "0::/a\n", "cg/a/memory.max": "2147483648\n", "cg/a/memory.current": "1073741824\n"}, OK, "2GiB, of which 1GiB are left"},
+		{"too little", map[string]string{"proc": "0::/a\n", "cg/a/memory.max": "1073741824\n", "cg/a/memory.current": "805306368\n"}, Warn, "1GiB, of which 256MiB are left"},
+		{
+			"version 1, no limit", map[string]string{"proc": "3:memory:/a\n", "cg/memory/a/memory.limit_in_bytes": "9223372036854771712\n", "cg/memory/a/memory.usage_in_bytes": "3\n"},
+			OK, "no limit",
+		},
+		{
+			"version 1, used up", map[string]string{"proc": "3:memory:/a\n", "cg/memory/a/memory.limit_in_bytes": "1073741824\n", "cg/memory/a/memory.usage_in_bytes": "1073741830\n"},
+			Warn, "1GiB, of which 0B are left",
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := write(t, tt.files)
+			var fix []string
+			if tt.status == Warn {
+				fix = []string{"MemoryMax", "--memory"}
+			}
+			wantCheck(t, checkGroupMemory(filepath.Join(dir, "proc"), filepath.Join(dir, "cg"), need), tt.status, tt.detail, fix...)
+		})
+	}
+}
+
 func TestCheckLimit(t *testing.T) {
 	wantCheck(t, checkLimit("open files", unix.RLIMIT_NOFILE, 1, "raise it"), OK, "")
 	wantCheck(t, checkLimit("open files", unix.RLIMIT_NOFILE, math.MaxUint64, "raise it"), Warn, "few", "raise it")
