@@ -24,7 +24,7 @@ import (
 )
 
 // patience is how long the tests wait for what must happen. It is generous: it is used up only where something is broken.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
