@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,20 +51,14 @@ func (e *env) idle() (*idleFigures, error) {
 	}
 	figures, err := e.watchIdle(cmd.Process.Pid, events)
 	err = errors.Join(err, cmd.Process.Signal(syscall.SIGTERM))
-	go func() { // what else it says is of no interest, but it must be read
-		_, _ = bufio.NewReader(events).WriteTo(devNull{})
-	}()
-	_ = cmd.Wait() // 143
+	_, _ = io.Copy(io.Discard, events) // what else it says is of no interest, but it must be read
+	_ = cmd.Wait()                     // 143
 	e.idled = figures
 	return figures, err
 }
 
-type devNull struct{}
-
-func (devNull) Write(p []byte) (int, error) { return len(p), nil }
-
 // watchIdle waits until all are up, and measures them.
-func (e *env) watchIdle(sekexe int, events interface{ Read([]byte) (int, error) }) (*idleFigures, error) {
+func (e *env) watchIdle(sekexe int, events io.Reader) (*idleFigures, error) {
 	up := 0
 	sc := bufio.NewScanner(events)
 	sc.Buffer(nil, 1<<20)
@@ -75,13 +71,7 @@ func (e *env) watchIdle(sekexe int, events interface{ Read([]byte) (int, error) 
 	if up < idleCount {
 		return nil, fmt.Errorf("%d of %d sub-kernels are up", up, idleCount)
 	}
-	time.Sleep(idleTime) // what follows a boot comes to its end
-	before, err := e.kernelProcesses()
-	if err != nil {
-		return nil, err
-	}
-	time.Sleep(idleTime) // the window of the measurement
-	after, err := e.kernelProcesses()
+	spent, memory, err := e.settled()
 	if err != nil {
 		return nil, err
 	}
@@ -90,9 +80,29 @@ func (e *env) watchIdle(sekexe int, events interface{ Read([]byte) (int, error) 
 		return nil, err
 	}
 	return &idleFigures{
-		memory: after.pss / 1024 / idleCount, host: rss / 1024,
-		cpu: (after.cpu - before.cpu).Seconds() * 1000 / idleTime.Seconds() / idleCount,
+		memory: memory / 1024 / idleCount, host: rss / 1024,
+		cpu: spent.Seconds() * 1000 / idleTime.Seconds() / idleCount,
 	}, nil
+}
+
+// settled looks at the kernels at every tick, until they have taken no less CPU time between two than between the two before: what follows a
+// boot has come to its end then. It returns what they took last, and their memory in KB.
+func (e *env) settled() (spent time.Duration, memory float64, err error) {
+	tick := time.NewTicker(idleTime)
+	defer tick.Stop()
+	u, err := e.kernelProcesses()
+	for least := time.Duration(math.MaxInt64); err == nil; {
+		<-tick.C
+		before := u.cpu
+		if u, err = e.kernelProcesses(); err != nil {
+			break
+		}
+		if spent = u.cpu - before; spent >= least {
+			return spent, u.pss, nil
+		}
+		least = spent
+	}
+	return 0, 0, err
 }
 
 // usage is what all processes of kernels have used up to now.
