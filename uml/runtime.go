@@ -94,9 +94,12 @@ func (o *Options) begin(name string) (end func()) {
 // A MemoryError says that no folder can hold guest memory.
 type MemoryError struct{ Err error }
 
+// Error says why each of the folders won't do, in one line.
 func (e *MemoryError) Error() string {
 	return "guest memory: find a folder for it: " + strings.ReplaceAll(e.Err.Error(), "\n", "; ")
 }
+
+// Unwrap returns the reasons.
 func (e *MemoryError) Unwrap() error { return e.Err }
 
 // Hint says what to do about it.
