@@ -15,6 +15,8 @@ type Project struct {
 	Variables []Variable
 	// Kernels are the declared kernels, in the order of their declaration.
 	Kernels []Kernel
+	// Networks are the declared networks in the order of their declaration, or the implicit one.
+	Networks []Network
 	// Subkernels are the instances to boot, in the order of their declaration; for_each and matrix in the order of their keys.
 	Subkernels []Subkernel
 
@@ -88,6 +90,9 @@ type Subkernel struct {
 	Cgroups string // "v2" or "v1"
 	Mounts  []Mount
 	Tmpfs   []Tmpfs
+	// NICs are the network interfaces: the first is eth0.
+	NICs    []NIC
+	Publish []Publish
 	// Steps run in order. The command attribute, if there is one, is the last, named "command".
 	Steps []Step
 	// Service means that the last step is meant to run until the others have ended. A sub-kernel without steps is a service too.
