@@ -17,9 +17,14 @@ var messages = map[Kind]Message{
 	KindExited:  &Exited{ID: math.MaxUint32, Status: 137, Signal: 9, Error: "error"},
 	KindProbed:  &Probed{ID: 1, OK: true},
 	KindTrace:   &Trace{Clock: 5, Spans: []Span{{"a", 1, 2}, {"", math.MinInt64, math.MaxInt64}}},
+	KindLeased:  &Leased{NIC: 1, Address: "10.0.0.2/24", Router: "10.0.0.1", Server: "10.0.0.1", Seconds: math.MaxUint32},
 	KindSpec: &Spec{
 		Hostname: "box", Root: "overlay", Cgroups: "v2", Modules: "/m", Trace: true,
 		Mounts: []Mount{{"/s", "/t", "rw", true}, {Source: "/only"}}, Tmpfs: []Tmpfs{{"/x", 1 << 33, 0o1777}},
+		NICs: []NIC{{Device: "vec0"}, {
+			Device: "vec1", Name: "eth1", MTU: 65521, DHCP: true, Address: "10.0.0.5/24", Address6: "fd00::5/64", Router: "10.0.0.1",
+			Router6: "fe80::1", Default: true, DNS: []string{"10.0.0.1", "fd00::1"}, Search: []string{"lab"}, LeaseTimeout: 1e10,
+		}},
 	},
 	KindExec: &Exec{
 		ID: 3, Argv: []string{"sh", "-c", "\xff\x01", ""}, Env: []string{"A=b"}, Dir: "/d", User: "u:g", Umask: 0o27, Input: true, TTY: true,

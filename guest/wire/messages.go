@@ -28,6 +28,7 @@ type Spec struct {
 	Modules string
 	Mounts  []Mount
 	Tmpfs   []Tmpfs
+	NICs    []NIC
 	// Trace asks for a Trace before Done.
 	Trace bool
 }
@@ -60,6 +61,34 @@ type Tmpfs struct {
 	Target string
 	Size   int64  // bytes; 0: the kernel's default
 	Mode   uint32 // permission bits
+}
+
+// A NIC is a network interface.
+type NIC struct {
+	Device string // as the kernel has named it: "vec0"
+	Name   string // as the guest knows it: "eth0"
+	MTU    int    // 0: as it is
+	// DHCP asks for a lease. Address is empty then.
+	DHCP     bool
+	Address  string // "10.77.0.5/24"; empty: by DHCP, or none
+	Address6 string // "fd00::5/64", set without looking for duplicates; empty: none but what router advertisements bring
+	// Router and Router6 are where the default routes lead if no lease says it; empty: nowhere.
+	Router, Router6 string
+	// Default says that this NIC's default route and name servers, of the lease or those given here, are the guest's.
+	Default bool
+	// DNS and Search are the name servers and search domains if no lease names any.
+	DNS, Search []string
+	// LeaseTimeout is how long the first lease may take, in nanoseconds.
+	LeaseTimeout int64
+}
+
+// Leased says that a NIC has a lease: at the start, and whenever it is renewed or another one.
+type Leased struct {
+	NIC     int    // its index in Spec.NICs
+	Address string // "10.77.0.5/24"; empty: the lease is lost
+	Router  string // may be empty
+	Server  string
+	Seconds int // how long it lasts
 }
 
 // Exec is a command to start.
@@ -142,7 +171,31 @@ func (m *Spec) fields(c *codec) {
 		c.int64(&t.Size)
 		integer(c, &t.Mode)
 	})
+	list(c, &m.NICs, func(n *NIC) { n.fields(c) })
 	c.bool(&m.Trace)
+}
+
+func (m *NIC) fields(c *codec) {
+	c.string(&m.Device)
+	c.string(&m.Name)
+	integer(c, &m.MTU)
+	c.bool(&m.DHCP)
+	c.string(&m.Address)
+	c.string(&m.Address6)
+	c.string(&m.Router)
+	c.string(&m.Router6)
+	c.bool(&m.Default)
+	list(c, &m.DNS, c.string)
+	list(c, &m.Search, c.string)
+	c.int64(&m.LeaseTimeout)
+}
+
+func (m *Leased) fields(c *codec) {
+	integer(c, &m.NIC)
+	c.string(&m.Address)
+	c.string(&m.Router)
+	c.string(&m.Server)
+	integer(c, &m.Seconds)
 }
 
 func (m *Trace) fields(c *codec) {

@@ -22,7 +22,7 @@ import (
 )
 
 // Protocol is the version that Hello carries. Both ends come from one build, so that a difference means a mixed-up installation.
-const Protocol = 2
+const Protocol = 3
 
 // MaxPayload is the greatest length of a payload on the line, in bytes.
 const MaxPayload = 1 << 20
@@ -65,6 +65,8 @@ const (
 	KindDone
 	// Trace (Trace): what the guest has measured, if the Spec asked for it; once, before Done.
 	KindTrace
+	// Leased (Leased): a NIC has a lease, at the start and at each renewal or change.
+	KindLeased
 )
 
 // What the host sends.
