@@ -63,6 +63,9 @@ func fromAnswers(path string, id identity, a answers) *Info {
 	}
 }
 
+// NICs says whether the kernel takes network devices on its command line (CONFIG_UML_NET_VECTOR).
+func (i *Info) NICs() bool { return i.config.State("UML_NET_VECTOR") == Builtin }
+
 // Config asks the kernel for its whole configuration, which takes it some 50 ms. Errors are as Inspect's.
 func (i *Info) Config(ctx context.Context) (Config, error) {
 	return defaultInspector.config(ctx, i.Path)

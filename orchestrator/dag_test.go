@@ -67,7 +67,7 @@ func newRandomGraph(t *testing.T, rnd *rand.Rand, n int) *randomGraph {
 }
 
 // Run implements Runtime: it checks the dependencies of a job, and hands it to the fake.
-func (g *randomGraph) Run(_ context.Context, job *Job, stop <-chan struct{}, sink Sink) Result {
+func (g *randomGraph) Run(_ context.Context, job *Job, _ []Link, stop <-chan struct{}, sink Sink) Result {
 	i := g.index[job.Name]
 	g.mu.Lock()
 	if g.begun[i] {

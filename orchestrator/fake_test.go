@@ -28,7 +28,7 @@ type script struct {
 	stubborn   time.Duration // how long it takes to end when it is stopped
 }
 
-func (f *fakeRuntime) Run(ctx context.Context, job *Job, stop <-chan struct{}, sink Sink) Result {
+func (f *fakeRuntime) Run(ctx context.Context, job *Job, _ []Link, stop <-chan struct{}, sink Sink) Result {
 	f.note(&f.entered, job.Name)
 	defer f.note(&f.left, job.Name)
 	if f.check != nil {

@@ -21,7 +21,10 @@ type Job struct {
 	Cgroups   string // "v2" or "v1"
 	Mounts    []Mount
 	Tmpfs     []Tmpfs
-	Steps     []Step
+	NICs      []NIC
+	// Publish are ports of the host that lead to ports of the guest, at the address of its first NIC that has one.
+	Publish []Publish
+	Steps   []Step
 	// Service means that the job is meant to run until it is stopped: its last step, or with no steps the sub-kernel itself.
 	Service bool
 	Ready   *Ready

@@ -27,11 +27,15 @@ const (
 	JobStopping // it has been asked to end: Text says why
 	// Traced: Span. Times for those who look at where they go; it says nothing that the other events don't.
 	Traced
+	// Addressed: Text is the NIC's name and address, such as "eth0 10.77.0.100/24".
+	Addressed
+	// PortPublished: Text is a Published, such as "127.0.0.1:8080->80/tcp".
+	PortPublished
 	JobEnded // Report, Elapsed; the last event of a job
 	RunEnded // Run; Job is -1; the last event
 )
 
-var eventNames = [...]string{"", "booting", "booted", "up", "ready", "step-started", "step-ended", "output", "kernel-log", "notice", "stopping", "traced", "ended", "run-ended"}
+var eventNames = [...]string{"", "booting", "booted", "up", "ready", "step-started", "step-ended", "output", "kernel-log", "notice", "stopping", "traced", "addressed", "published", "ended", "run-ended"}
 
 // String returns the name of the kind, as JSON events have it.
 func (k EventKind) String() string { return eventNames[k] }

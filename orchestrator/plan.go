@@ -13,7 +13,9 @@ import (
 // A Plan is a graph of jobs. A dependency always stands before what depends on it.
 type Plan struct {
 	Project string
-	Nodes   []Node
+	// Networks are all of the project's, in the order of their declaration.
+	Networks []Network
+	Nodes    []Node
 	// redactSecrets takes the values of sensitive variables out of what String and WriteJSON print; nil: there are none.
 	redactSecrets func(string) string
 }
@@ -72,27 +74,35 @@ func NewPlan(p *config.Project) (*Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("project %q: %w", p.Name, nameCycle(err, p.Subkernels))
 	}
-	return assemble(p, deps, order), nil
+	return assemble(p, deps, order)
 }
 
 // assemble lays the nodes down in order and renumbers their dependencies.
-func assemble(p *config.Project, deps [][]Dep, order []int) *Plan {
+func assemble(p *config.Project, deps [][]Dep, order []int) (*Plan, error) {
 	place := make([]int, len(order))
 	for at, declared := range order {
 		place[declared] = at
 	}
 	ids := newIDs(p.Subkernels)
-	plan := &Plan{Project: p.Name, Nodes: make([]Node, len(order)), redactSecrets: p.Redact}
+	plan := &Plan{Project: p.Name, Networks: p.Networks, Nodes: make([]Node, len(order)), redactSecrets: p.Redact}
+	networks := make(map[string]int, len(p.Networks))
+	for i := range p.Networks {
+		networks[p.Networks[i].Name] = i
+	}
+	macs := givenMACs(p)
 	for at, declared := range order {
 		sub := &p.Subkernels[declared]
 		node := newNode(sub, ids[declared])
+		if err := addNICs(&node.Job, sub, p, networks, macs); err != nil {
+			return nil, err
+		}
 		for _, d := range deps[declared] {
 			node.Deps = append(node.Deps, Dep{Index: place[d.Index], Condition: d.Condition})
 		}
 		slices.SortStableFunc(node.Deps, func(a, b Dep) int { return a.Index - b.Index })
 		plan.Nodes[at] = node
 	}
-	return plan
+	return plan, nil
 }
 
 func indexByName(subs []config.Subkernel) (map[string]int, error) {

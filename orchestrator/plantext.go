@@ -12,8 +12,12 @@ import (
 //
 //	project lab: 2 sub-kernels
 //
+//	networks
+//	  lan: bridge, 10.77.0.0/24, uplink user
+//
 //	wave 1
 //	  router: service, kernel fast, 256M, 1 CPU
+//	    nic eth0: lan, 10.77.0.1, 02:3f:19:aa:01:4c
 //	    ready: port 80 accepts connections (every 1s, at most 30s)
 //	    step command: exec ./router.sh
 //
@@ -30,6 +34,7 @@ import (
 func (p *Plan) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "project %s: %s\n", escape(p.Project), plural(len(p.Nodes), "sub-kernel"))
+	p.writeNetworks(&b)
 	waves := p.waves()
 	last := 0
 	for _, w := range waves {
@@ -74,6 +79,7 @@ func (p *Plan) writeNode(b *strings.Builder, n *Node) {
 	for _, t := range job.Tmpfs {
 		fmt.Fprintf(b, "    tmpfs %s: %s\n", escape(t.Target), tmpfsSize(t.Size))
 	}
+	p.writeNICs(b, job)
 	if job.Ready != nil {
 		fmt.Fprintf(b, "    ready: %s (every %s, at most %s)\n", p.show(readyTest(job.Ready)), job.Ready.Interval, job.Ready.Timeout)
 	}
@@ -243,9 +249,10 @@ func (p *Plan) redact(s string) string {
 }
 
 type jsonPlan struct {
-	Schema     int        `json:"schema"`
-	Project    string     `json:"project"`
-	Subkernels []jsonNode `json:"subkernels"`
+	Schema     int           `json:"schema"`
+	Project    string        `json:"project"`
+	Networks   []jsonNetwork `json:"networks"`
+	Subkernels []jsonNode    `json:"subkernels"`
 }
 
 type jsonNode struct {
@@ -261,6 +268,8 @@ type jsonNode struct {
 	Isolation string         `json:"isolation"`
 	After     []jsonDep      `json:"after"`
 	Mounts    []jsonMount    `json:"mounts"`
+	NICs      []jsonPlanNIC  `json:"nics"`
+	Publish   []string       `json:"publish"`
 	Ready     string         `json:"ready"`
 	Steps     []jsonPlanStep `json:"steps"`
 	Expected  jsonExpect     `json:"expected"`
@@ -285,7 +294,7 @@ type jsonPlanStep struct {
 
 // WriteJSON writes the plan as one indented JSON object, without the values of sensitive variables. The error is the writer's.
 func (p *Plan) WriteJSON(w io.Writer) error {
-	out := jsonPlan{Schema: Schema, Project: p.Project, Subkernels: make([]jsonNode, len(p.Nodes))}
+	out := jsonPlan{Schema: Schema, Project: p.Project, Networks: p.jsonNetworks(), Subkernels: make([]jsonNode, len(p.Nodes))}
 	waves := p.waves()
 	for i := range p.Nodes {
 		out.Subkernels[i] = p.jsonNode(&p.Nodes[i], waves[i])
@@ -300,7 +309,7 @@ func (p *Plan) jsonNode(n *Node, wave int) jsonNode {
 	job := &n.Job
 	out := jsonNode{
 		Name: job.Name, Block: n.Block, Matrix: newJSONMatrix(n.Matrix), ID: job.ID, Wave: wave, Service: job.Service, Kernel: kernelText(&job.Kernel), Memory: job.Memory, CPUs: job.CPUs, Isolation: job.Isolation,
-		After: []jsonDep{}, Mounts: []jsonMount{}, Steps: []jsonPlanStep{},
+		After: []jsonDep{}, Mounts: []jsonMount{}, Steps: []jsonPlanStep{}, NICs: p.jsonNICs(job), Publish: jsonPublish(job.Publish),
 		Expected: jsonExpect{Outcome: n.Expect.outcome(), Exit: n.Expect.statuses()},
 	}
 	for _, d := range n.Deps {

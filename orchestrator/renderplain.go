@@ -163,6 +163,10 @@ func progressText(e Event) string {
 		}
 	case Notice:
 		return escape(e.Text)
+	case Addressed:
+		return escape("has " + e.Text)
+	case PortPublished:
+		return escape("published " + e.Text)
 	case JobStopping:
 		return "stopping: " + escape(e.Text)
 	case JobEnded:

@@ -25,6 +25,8 @@ type SubkernelReport struct {
 	// Result is the Runtime's, with the orchestrator's judgement: its Outcome and Reason say why a job was ended, skipped or cancelled,
 	// and its Steps have an entry for each step of the job, skipped ones included.
 	Result
+	// Published are the ports of the host that led to it.
+	Published []Published
 	// OK says that the job met its expectation.
 	OK bool
 	// Stdout and Stderr are the last lines of what each step printed, by step, for those that failed: at most 64 lines and 16 KiB each.

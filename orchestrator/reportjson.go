@@ -42,9 +42,24 @@ type jsonSubkernel struct {
 	TimesMS       jsonTimes  `json:"times_ms"`
 	PeakMemory    int64      `json:"peak_memory"`
 	CPUMS         millis     `json:"cpu_ms"`
+	NICs          []jsonNIC  `json:"nics"`
+	Published     []jsonPort `json:"published"`
 	Logs          string     `json:"logs"`
 	Console       []string   `json:"console"`
 	Steps         []jsonStep `json:"steps"`
+}
+
+type jsonNIC struct {
+	Name      string   `json:"name"`
+	Network   string   `json:"network"`
+	MAC       string   `json:"mac"`
+	Addresses []string `json:"addresses"`
+}
+
+type jsonPort struct {
+	Host  string `json:"host"`
+	Port  int    `json:"port"`
+	Proto string `json:"proto"`
 }
 
 // jsonMatrix is a matrix's elements by key; never null.
@@ -125,7 +140,8 @@ func (r *SubkernelReport) json() *jsonSubkernel {
 		TimesMS:    jsonTimes{Boot: millis(r.Boot), Up: millis(r.Up), Ready: millis(r.Ready), Run: millis(r.RunTime()), Total: millis(r.Total)},
 		PeakMemory: r.PeakMemory, CPUMS: millis(r.CPU), Logs: r.Logs,
 		Console: append([]string{}, r.Console...), // [], not null
-		Steps:   make([]jsonStep, len(r.Steps)),
+		NICs:    jsonNICs(r.NICs), Published: jsonPorts(r.Published),
+		Steps: make([]jsonStep, len(r.Steps)),
 	}
 	for i := range r.Steps {
 		s := &r.Steps[i]
@@ -133,6 +149,26 @@ func (r *SubkernelReport) json() *jsonSubkernel {
 			Name: s.Name, Outcome: s.Outcome, Status: s.Status, Signal: s.Signal, OK: s.OK, Reason: s.Reason,
 			Started: timeOrNull(s.Started), DurationMS: millis(s.Duration), Logs: jsonLogs{Stdout: s.Stdout, Stderr: s.Stderr},
 		}
+	}
+	return out
+}
+
+// jsonNICs and jsonPorts never return nil, which would be null.
+func jsonNICs(nics []NICResult) []jsonNIC {
+	out := make([]jsonNIC, len(nics))
+	for i, n := range nics {
+		out[i] = jsonNIC{Name: n.Name, Network: n.Network, MAC: n.MAC.String(), Addresses: make([]string, len(n.Addrs))}
+		for j, a := range n.Addrs {
+			out[i].Addresses[j] = a.String()
+		}
+	}
+	return out
+}
+
+func jsonPorts(ports []Published) []jsonPort {
+	out := make([]jsonPort, len(ports))
+	for i, p := range ports {
+		out[i] = jsonPort{Host: p.Host.String(), Port: p.Port, Proto: p.Proto}
 	}
 	return out
 }

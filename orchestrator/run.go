@@ -20,6 +20,8 @@ type Options struct {
 	Stop <-chan struct{}
 	// Observer is told what happens; may be nil.
 	Observer Observer
+	// Networks connects the jobs that have NICs. May be nil if none has.
+	Networks Networks
 	// RunDir is passed on to the report.
 	RunDir string
 }

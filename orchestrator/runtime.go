@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"context"
+	"net/netip"
 	"time"
 )
 
@@ -15,7 +16,9 @@ type Runtime interface {
 	// service and ctx goes on, else Cancelled, whatever its command's status was; Run says why. What had ended by itself before says
 	// how. What the sink is told comes from one goroutine at
 	// a time for each method, but Output and Kernel may come at the same time as the others.
-	Run(ctx context.Context, job *Job, stop <-chan struct{}, sink Sink) Result
+	//
+	// links are the job's connections, one for each of its NICs; Run closes their files.
+	Run(ctx context.Context, job *Job, links []Link, stop <-chan struct{}, sink Sink) Result
 }
 
 // A Sink is told what happens in one sub-kernel while it runs. A slow sink slows the guest's output down, nothing else. The bytes are the
@@ -37,6 +40,8 @@ type Sink interface {
 	Output(step int, stream Stream, p []byte)
 	// Kernel passes on the kernel's log.
 	Kernel(p []byte)
+	// Addressed is called when a NIC, an index in Job.NICs, has got an address by DHCP: at the start, and for each other one later.
+	Addressed(nic int, addr netip.Prefix)
 	// Notice passes on a sentence for the user about something that went wrong without ending the job.
 	Notice(text string)
 	// Span passes on what something took.
@@ -109,6 +114,8 @@ type Result struct {
 	CPU                    time.Duration // user and system time of the sub-kernel's processes
 	// Console is the end of the kernel's log, by lines, where the job failed in a way that it may explain.
 	Console []string
+	// NICs are the job's, with their addresses.
+	NICs []NICResult
 	// Logs is the folder with the job's logs; empty if there is none.
 	Logs string
 }

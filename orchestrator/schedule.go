@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -124,15 +125,33 @@ func (r *run) start(i int) {
 func (r *run) runJob(i int) {
 	node, t := &r.plan.Nodes[i], &r.tasks[i]
 	sink := newJobSink(i, &node.Job, r.observe, func(m message) { r.messages <- m })
-	raw := r.runWatched(&node.Job, t, sink)
+	raw := r.runWatched(i, sink)
 	result := judge(node, raw, r.causeOf(t, raw.Outcome), sink)
+	if len(node.Job.Publish) > 0 && r.options.Networks != nil {
+		result.Published = r.options.Networks.Published(i)
+	}
 	// The observer hears of an end before the dependents start or are skipped, so that what it shows is in order.
 	sink.event(Event{Kind: JobEnded, Report: &result})
 	r.messages <- message{job: i, kind: hasEnded, result: result}
 }
 
 // runWatched runs a job, and tells the observer when it is asked to end: from here, so that this comes before its end.
-func (r *run) runWatched(job *Job, t *task, sink *jobSink) Result {
+func (r *run) runWatched(i int, sink *jobSink) Result {
+	job, t := &r.plan.Nodes[i].Job, &r.tasks[i]
+	links, err := r.attach(i)
+	if err != nil {
+		res := Result{Outcome: BootFailed, Status: StatusFailed, Reason: err.Error()}
+		var h interface{ Hint() string }
+		if errors.As(err, &h) {
+			res.Hint = h.Hint()
+		}
+		return res
+	}
+	if len(job.Publish) > 0 {
+		for _, p := range r.options.Networks.Published(i) {
+			sink.event(Event{Kind: PortPublished, Text: p.String()})
+		}
+	}
 	done := make(chan struct{})
 	var watch sync.WaitGroup
 	watch.Go(func() {
@@ -142,10 +161,22 @@ func (r *run) runWatched(job *Job, t *task, sink *jobSink) Result {
 		case <-done:
 		}
 	})
-	raw := r.runtime.Run(r.ctx, job, t.stop, sink)
+	raw := r.runtime.Run(r.ctx, job, links, t.stop, sink)
 	close(done)
 	watch.Wait()
 	return raw
+}
+
+// attach connects a job to its networks.
+func (r *run) attach(i int) ([]Link, error) {
+	job := &r.plan.Nodes[i].Job
+	switch {
+	case len(job.NICs) == 0 && len(job.Publish) == 0:
+		return nil, nil
+	case r.options.Networks == nil:
+		return nil, errors.New("networks: connect the sub-kernel: nobody has made them")
+	}
+	return r.options.Networks.Attach(i)
 }
 
 // causeOf returns why a job with this outcome was asked to end, or killed; nil: it was not. It is called by the job's goroutine: the close of

@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"bytes"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -11,6 +12,7 @@ import (
 type jobSink struct {
 	job     int
 	steps   []Step
+	nics    []NIC
 	observe func(Event)
 	tell    func(message)
 	// version is set by Booted and read by Up, which never run at the same time.
@@ -27,7 +29,7 @@ type jobSink struct {
 type stepTail struct{ stdout, stderr tail }
 
 func newJobSink(job int, j *Job, observe func(Event), tell func(message)) *jobSink {
-	return &jobSink{job: job, steps: j.Steps, observe: observe, tell: tell, tails: make([]stepTail, len(j.Steps))}
+	return &jobSink{job: job, steps: j.Steps, nics: j.NICs, observe: observe, tell: tell, tails: make([]stepTail, len(j.Steps))}
 }
 
 func (s *jobSink) event(e Event) {
@@ -106,6 +108,13 @@ func (s *jobSink) Output(step int, stream Stream, p []byte) {
 
 // Kernel is part of Sink.
 func (s *jobSink) Kernel(p []byte) { s.event(Event{Kind: KernelLog, Data: p}) }
+
+// Addressed is part of Sink.
+func (s *jobSink) Addressed(nic int, addr netip.Prefix) {
+	if nic >= 0 && nic < len(s.nics) {
+		s.event(Event{Kind: Addressed, Text: s.nics[nic].Name + " " + addr.String()})
+	}
+}
 
 // Notice is part of Sink.
 func (s *jobSink) Notice(text string) { s.event(Event{Kind: Notice, Text: text}) }

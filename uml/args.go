@@ -22,6 +22,7 @@ type bootArgs struct {
 	verbose  bool   // the whole log, not only what matters
 	cpus     int    // of the guest
 	fast     bool   // seccomp in place of ptrace
+	nics     []string
 }
 
 // argv is the command line of a kernel. Its own options come from arch/um (linux --help lists them), the others from
@@ -42,6 +43,7 @@ func (a bootArgs) argv() []string {
 		// A panic ends the process at once.
 		"panic=-1",
 	}
+	args = append(args, a.nics...)
 	if a.fast {
 		args = append(args, "seccomp=on")
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -127,6 +128,7 @@ func (r *recorder) Ready()                                 {}
 func (r *recorder) StepStarted(int)                        {}
 func (r *recorder) StepEnded(int, orchestrator.StepResult) {}
 func (r *recorder) Kernel([]byte)                          {}
+func (r *recorder) Addressed(int, netip.Prefix)            {}
 func (r *recorder) Output(_ int, _ orchestrator.Stream, p []byte) {
 	r.mu.Lock()
 	r.output += len(p)
@@ -213,7 +215,7 @@ func TestHostileGuests(t *testing.T) {
 				tc.change(job)
 			}
 			sink := &recorder{}
-			r := rt.Run(context.Background(), job, nil, sink)
+			r := rt.Run(context.Background(), job, nil, nil, sink)
 			if r.Outcome != tc.outcome || !strings.Contains(r.Reason, tc.reason) {
 				t.Errorf("Run() = %s, %q; want %s and %q", r.Outcome, r.Reason, tc.outcome, tc.reason)
 			}
@@ -239,7 +241,7 @@ func TestStopAndKill(t *testing.T) {
 		rt := newFakeRuntime(t, "deaf")
 		stop := make(chan struct{})
 		close(stop)
-		if r := rt.Run(context.Background(), fakeJob(), stop, &recorder{}); r.Outcome != orchestrator.Cancelled {
+		if r := rt.Run(context.Background(), fakeJob(), nil, stop, &recorder{}); r.Outcome != orchestrator.Cancelled {
 			t.Errorf("Run() = %s, %q; want cancelled", r.Outcome, r.Reason)
 		}
 	})
@@ -247,7 +249,7 @@ func TestStopAndKill(t *testing.T) {
 		rt := newFakeRuntime(t, "silent")
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
-		if r := rt.Run(ctx, fakeJob(), nil, &recorder{}); r.Outcome != orchestrator.Cancelled {
+		if r := rt.Run(ctx, fakeJob(), nil, nil, &recorder{}); r.Outcome != orchestrator.Cancelled {
 			t.Errorf("Run() = %s, %q; want cancelled", r.Outcome, r.Reason)
 		}
 	})

@@ -94,6 +94,8 @@ func (s *session) handle(f frame) error {
 		if s.in != nil && id == s.in.id {
 			s.in.heard(f.kind)
 		}
+	case wire.KindLeased:
+		return s.leased(f.payload)
 	case wire.KindNotice:
 		s.sink.Notice(clean(string(f.payload)))
 	case wire.KindTrace:

@@ -160,7 +160,8 @@ func (r *Runtime) folder() (dir, exchange string, err error) {
 }
 
 // Run implements orchestrator.Runtime.
-func (r *Runtime) Run(ctx context.Context, job *orchestrator.Job, stop <-chan struct{}, sink orchestrator.Sink) orchestrator.Result {
+func (r *Runtime) Run(ctx context.Context, job *orchestrator.Job, links []orchestrator.Link, stop <-chan struct{}, sink orchestrator.Sink) orchestrator.Result {
+	defer closeLinks(links)
 	select {
 	case r.boots <- struct{}{}:
 	case <-stop:
@@ -168,7 +169,7 @@ func (r *Runtime) Run(ctx context.Context, job *orchestrator.Job, stop <-chan st
 	case <-ctx.Done():
 		return cancelled("it was stopped before its boot began")
 	}
-	s := newSession(r, job, sink)
+	s := newSession(r, job, links, sink)
 	s.releaseBoot = sync.OnceFunc(func() { <-r.boots })
 	defer s.releaseBoot()
 	return s.run(ctx, stop)

@@ -28,6 +28,8 @@ type session struct {
 	rt   *Runtime
 	job  *orchestrator.Job
 	sink orchestrator.Sink
+	// links are the job's NICs. Their files are closed once the kernel's process has them.
+	links []orchestrator.Link
 
 	info     *kernel.Info
 	dir      string // scratch
@@ -87,8 +89,8 @@ type frame struct {
 	payload []byte
 }
 
-func newSession(r *Runtime, job *orchestrator.Job, sink orchestrator.Sink) *session {
-	return &session{rt: r, job: job, sink: sink, frames: make(chan frame, 16)}
+func newSession(r *Runtime, job *orchestrator.Job, links []orchestrator.Link, sink orchestrator.Sink) *session {
+	return &session{rt: r, job: job, links: links, sink: sink, frames: make(chan frame, 16)}
 }
 
 // run boots the sub-kernel, lets its steps run, and returns when nothing of it is left.
@@ -96,6 +98,7 @@ func (s *session) run(ctx context.Context, stop <-chan struct{}) orchestrator.Re
 	s.start = time.Now()
 	s.sink.Booting()
 	s.res = orchestrator.Result{Started: s.start, Outcome: orchestrator.BootFailed, Status: orchestrator.StatusFailed}
+	s.fillNICs()
 	if err := s.boot(ctx); err != nil {
 		s.res.Reason, s.res.Hint = explain(err)
 	} else {
@@ -120,6 +123,11 @@ func (s *session) boot(ctx context.Context) (err error) {
 	s.res.KernelPath, s.res.KernelVersion = s.info.Path, s.info.Version
 	if err := canRun(s.info, j); err != nil {
 		return err
+	}
+	if len(s.links) > 0 {
+		if err := canConnect(s.info); err != nil {
+			return err
+		}
 	}
 	if err := checkMemoryDir(s.rt.scratch.base, j.Memory); err != nil {
 		return &MemoryError{err}
@@ -176,18 +184,24 @@ func (s *session) launch() error {
 		kernel: s.info.Path, memory: s.job.Memory, umid: "k", umlDir: s.dir, init: s.rt.init, exchange: s.exchange, lpj: lpj, verbose: s.rt.o.Verbose,
 		cpus: s.job.CPUs, fast: s.job.Isolation == "fast",
 	}
+	files := []*os.File{null, logW, logW, guestEnd}
+	for i := range s.links {
+		args.nics = append(args.nics, nicArg(i, &s.links[i]))
+		files = append(files, s.links[i].File)
+	}
 	cpus, release := s.rt.cpus.take(s.job.CPUs)
 	if lpj != 0 {
 		s.launched = time.Now()
 	}
 	s.proc, err = launch(launchSpec{
-		argv: args.argv(), env: environ(s.rt.scratch.dir), files: []*os.File{null, logW, logW, guestEnd}, cpus: cpus,
+		argv: args.argv(), env: environ(s.rt.scratch.dir), files: files, cpus: cpus,
 		started: func(pid int) {
 			if err := s.rt.reaper.Add(pid); err != nil {
 				s.sink.Notice(err.Error())
 			}
 		},
 	})
+	closeLinks(s.links)
 	if err != nil {
 		release()
 		logR.Close()
@@ -262,6 +276,13 @@ func (s *session) output(k wire.Kind, payload []byte) error {
 	s.ready.output(stream, data)
 	s.sink.Output(step, stream, data)
 	return nil
+}
+
+// closeLinks closes the files of links; doing it again is no error.
+func closeLinks(links []orchestrator.Link) {
+	for i := range links {
+		links[i].File.Close()
+	}
 }
 
 // cleanUp ends the process, waits for all of the session's goroutines, and removes its files.
