@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// writeNetworks lists the networks, but for an implicit one without surprises: those of a file that says nothing of networks need no words.
+// writeNetworks lists the networks.
 func (p *Plan) writeNetworks(b *strings.Builder) {
 	if len(p.Networks) == 0 {
 		return

@@ -16,6 +16,7 @@ func choices(cmd *cobra.Command, flag string, list ...string) {
 
 // completeRun says how the flags of run are completed; those that take files are by default.
 func completeRun(cmd *cobra.Command) {
+	choices(cmd, "net", "user", "none", "bridge:")
 	choices(cmd, "root", "overlay", "ro")
 	choices(cmd, "cgroups", "v2", "v1")
 	choices(cmd, "isolation", "strict", "fast")

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/sekexe/sekexe/cmd/sekexe/internal/rundir"
 	"github.com/sekexe/sekexe/kernel"
+	"github.com/sekexe/sekexe/network"
+	"github.com/sekexe/sekexe/orchestrator"
 	"github.com/sekexe/sekexe/uml"
 )
 
@@ -48,15 +51,18 @@ type runOptions struct {
 type host struct {
 	dir     *rundir.Dir // nil: there is no place for one
 	runtime *uml.Runtime
+	// networks is nil where a run has none.
+	networks *network.Networks
+	id       string
 	o       runOptions
 	tracing *tracing // nil without --trace
 }
 
 // openHost makes both. It must be closed.
 func openHost(o runOptions, maxMemory int64, tr *tracing) (*host, error) {
-	h := &host{o: o, tracing: tr}
-	tr.span("read what to do")
 	id := rundir.NewID()
+	h := &host{o: o, tracing: tr, id: id}
+	tr.span("read what to do")
 	var err error
 	if o.runDir != "" {
 		if h.dir, err = rundir.Use(o.runDir, id); err != nil {
@@ -80,6 +86,28 @@ func openHost(o runOptions, maxMemory int64, tr *tracing) (*host, error) {
 	}
 	tr.span("make the runtime")
 	return h, nil
+}
+
+// connect makes the networks of a plan.
+func (h *host) connect(ctx context.Context, plan *orchestrator.Plan) error {
+	if len(plan.Networks) == 0 {
+		return nil
+	}
+	n, err := network.Open(ctx, plan, network.Options{Run: h.id, Notice: h.notice})
+	if err != nil {
+		return err
+	}
+	h.networks = n
+	h.tracing.span("make the networks")
+	return nil
+}
+
+// connections is what a run gets of the networks.
+func (h *host) connections() orchestrator.Networks {
+	if h.networks == nil {
+		return nil // and not an interface that holds a nil
+	}
+	return h.networks
 }
 
 func defaultRunDir(id string) (*rundir.Dir, error) {
@@ -107,6 +135,12 @@ func (h *host) notice(text string) {
 
 // close ends the Runtime, finishes the run directory and writes the trace.
 func (h *host) close(ok bool) {
+	if h.networks != nil {
+		if err := h.networks.Close(); err != nil {
+			h.notice(err.Error())
+		}
+		h.tracing.span("remove the networks")
+	}
 	if err := h.runtime.Close(); err != nil {
 		h.notice(err.Error())
 	}

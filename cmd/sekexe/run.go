@@ -27,6 +27,8 @@ import (
 type runFlags struct {
 	runOptions
 	memory, kernel, flavour, modules, workdir, user, hostname, root, cgroups, isolation string
+	net                                                                                 string
+	publish                                                                             []string
 	env, volumes, reports                                                               []string
 	cpus                                                                                int
 	timeout, bootTimeout, stopTimeout                                                   time.Duration
@@ -73,6 +75,8 @@ the command can't be run or isn't found, 130 or 143 if run was interrupted.`,
 	fl.StringVar(&f.hostname, "hostname", "sekexe", "name of the sub-kernel's host")
 	fl.StringVar(&f.root, "root", "overlay", "root: overlay (writable, in memory) or ro")
 	fl.StringVar(&f.cgroups, "cgroups", "v2", "control groups: v1 or v2")
+	fl.StringVar(&f.net, "net", "user", "network: user (needs no rights), none, or bridge:NAME, a bridge of this machine's to join (root)")
+	fl.StringArrayVarP(&f.publish, "publish", "p", nil, "make a port of the sub-kernel reachable here: [ADDRESS:][PORT:]PORT[/udp] (default address 127.0.0.1)")
 	fl.IntVar(&f.cpus, "cpus", 1, "CPUs of the sub-kernel; several need a kernel of the flavour smp, and fast isolation")
 	fl.StringVar(&f.isolation, "isolation", "", "strict, or fast: less time for system calls, but no safety of the guest's processes from each other (default strict; with several CPUs fast)")
 	fl.DurationVar(&f.timeout, "timeout", 0, "end the command after this time, with status 124")
@@ -108,6 +112,13 @@ func runOne(ctx context.Context, f *runFlags, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	networks, err := f.networks(job)
+	if err != nil {
+		return err
+	}
+	plan := &orchestrator.Plan{Project: "run", Networks: networks, Nodes: []orchestrator.Node{{
+		Job: *job, Expect: orchestrator.Expect{Exit: []int{0}, Outcome: orchestrator.Exited},
+	}}}
 	var kernelLog io.Writer = io.Discard
 	if f.kernelLog == "-" {
 		kernelLog = os.Stderr
@@ -123,7 +134,16 @@ func runOne(ctx context.Context, f *runFlags, args []string) (err error) {
 	if err != nil {
 		return failure(err)
 	}
-	rep, code := f.supervise(ctx, h, job, kernelLog)
+	if err := h.connect(ctx, plan); err != nil {
+		h.close(false)
+		return failure(err)
+	}
+	if len(job.Publish) > 0 && !f.quiet {
+		for _, p := range h.networks.Published(0) {
+			say("published", p.String())
+		}
+	}
+	rep, code := f.supervise(ctx, h, plan, kernelLog)
 	h.close(code == 0)
 	if err := reports.write(rep); err != nil {
 		return failure(err)
@@ -132,7 +152,8 @@ func runOne(ctx context.Context, f *runFlags, args []string) (err error) {
 }
 
 // supervise runs the job and decides on the exit status.
-func (f *runFlags) supervise(ctx context.Context, h *host, job *orchestrator.Job, kernelLog io.Writer) (*orchestrator.Report, int) {
+func (f *runFlags) supervise(ctx context.Context, h *host, plan *orchestrator.Plan, kernelLog io.Writer) (*orchestrator.Report, int) {
+	job := &plan.Nodes[0].Job
 	in := watchSignals(ctx, func() {})
 	defer in.close()
 	out := &passThrough{h: h, kernelLog: kernelLog, broken: in.kill}
@@ -150,10 +171,7 @@ func (f *runFlags) supervise(ctx context.Context, h *host, job *orchestrator.Job
 			d.escaped = in.kill
 		}
 	}
-	plan := &orchestrator.Plan{Project: "run", Nodes: []orchestrator.Node{{
-		Job: *job, Expect: orchestrator.Expect{Exit: []int{0}, Outcome: orchestrator.Exited},
-	}}}
-	rep := orchestrator.Run(in.ctx, plan, h.runtime, orchestrator.Options{Stop: in.stop, Observer: h.tracing.observe(out), RunDir: h.path()})
+	rep := orchestrator.Run(in.ctx, plan, h.runtime, orchestrator.Options{Networks: h.connections(), Stop: in.stop, Observer: h.tracing.observe(out), RunDir: h.path()})
 	h.tracing.span("run")
 	if out.console != nil {
 		out.console.giveBack()

@@ -93,6 +93,10 @@ func (f *upFlags) run(ctx context.Context) error {
 	if err != nil {
 		return failure(err)
 	}
+	if err := h.connect(ctx, plan); err != nil {
+		h.close(false)
+		return failure(err)
+	}
 	rep, signalled := f.supervise(ctx, h, plan, render)
 	err = f.publish(h, rep, reports)
 	h.tracing.span("report")
@@ -133,6 +137,7 @@ func (f *upFlags) supervise(ctx context.Context, h *host, plan *orchestrator.Pla
 	defer in.close()
 	rep := orchestrator.Run(in.ctx, plan, h.runtime, orchestrator.Options{
 		Parallel: f.parallel, AbortOnFailure: f.abortOnFailure, Timeout: f.timeout, Stop: in.stop, Observer: h.tracing.observe(render), RunDir: h.path(),
+		Networks: h.connections(),
 	})
 	h.tracing.span("run")
 	if err := render.Close(); err != nil && !errors.Is(err, syscall.EPIPE) { // who reads no more wants no more

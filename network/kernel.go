@@ -1,0 +1,170 @@
+package network
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+
+	"github.com/sekexe/sekexe/network/frames"
+	"github.com/sekexe/sekexe/network/impair"
+	"github.com/sekexe/sekexe/network/kernelnet"
+	"github.com/sekexe/sekexe/orchestrator"
+)
+
+// openKernel makes what bridge and tun networks need of the host's kernel: all private ones in one namespace, and those in the host's.
+func (n *Networks) openKernel(ctx context.Context) error {
+	for _, scope := range []string{"private", "host"} {
+		spec := kernelnet.Spec{Scope: scope, Run: n.o.Run}
+		var of []*segment
+		for _, s := range n.segments {
+			if s.Mode == "user" || s.Scope != scope {
+				continue
+			}
+			s.at = len(of)
+			of = append(of, s)
+			spec.Segments = append(spec.Segments, s.kernelSpec())
+		}
+		if len(of) == 0 {
+			continue
+		}
+		k, err := kernelnet.Open(ctx, spec)
+		if err != nil {
+			return err
+		}
+		n.kernel = append(n.kernel, k)
+		for _, s := range of {
+			s.kernel = k
+		}
+	}
+	return nil
+}
+
+// kernelSpec is what the kernel is to make of the segment.
+func (s *segment) kernelSpec() kernelnet.Segment {
+	k := kernelnet.Segment{
+		Name: s.Name, Kind: s.Mode, Bridge: s.Bridge, MTU: s.mtu, Netstack: s.ours(), GatewayMAC: s.mac, NAT: s.Uplink == "nat", Isolated: s.Isolated,
+	}
+	if !s.foreign() && (s.Bridge == "" || s.ours()) {
+		k.Addr = netip.PrefixFrom(s.gateway, s.subnet.Bits())
+		if s.IPv6 {
+			k.Addr6 = netip.PrefixFrom(s.gateway6, s.subnet6.Bits())
+		}
+	}
+	for i, at := range s.places {
+		nic := &s.networks.plan.Nodes[at.job].Job.NICs[at.nic]
+		k.Ports = append(k.Ports, kernelnet.Port{
+			Name: s.networks.plan.Nodes[at.job].Job.Name + " " + nic.Name, MAC: nic.MAC, Addr: s.addrs[i], Addr6: s.addrs6[i],
+		})
+	}
+	return k
+}
+
+// openKernel makes what serves a segment of the kernel's.
+func (s *segment) openKernel(ctx context.Context) error {
+	if s.ours() {
+		f, err := frames.Open(s.kernel.GatewayPort(s.at))
+		if err != nil {
+			return fmt.Errorf("gateway: %w", err)
+		}
+		s.gwFile = f
+		s.owned = append(s.owned, f)
+		if s.Mode == "bridge" {
+			s.hear(func(frame []byte) { _ = f.Send(frame, 0) })
+		}
+		s.read(f, s.input)
+	} else if err := s.serveKernelNames(); err != nil {
+		return err
+	}
+	if err := s.listen(); err != nil {
+		return err
+	}
+	if s.capture == nil {
+		return nil
+	}
+	f, err := s.kernel.Capture(s.at)
+	if err != nil {
+		return fmt.Errorf("capture: %w", err)
+	}
+	return s.readFile(f, s.capture.Frame)
+}
+
+// read passes on the frames of a file until it is closed.
+func (s *segment) read(f *frames.File, handle func(frame []byte)) {
+	s.networks.tasks.Go(func() {
+		buf := make([]byte, frames.MaxFrame)
+		if err := f.Receive(buf, handle); err != nil && s.ctx.Err() == nil {
+			s.networks.o.Notice(fmt.Sprintf("network %s: read %s: %v", s.Name, f.Name(), err))
+		}
+	})
+}
+
+// readFile is read for a file that is to be closed at the end.
+func (s *segment) readFile(file *os.File, handle func(frame []byte)) error {
+	f, err := frames.Open(file)
+	if err != nil {
+		return err
+	}
+	s.owned = append(s.owned, f)
+	s.read(f, handle)
+	return nil
+}
+
+// serveKernelNames serves names where the kernel has the gateway's address, if somebody has.
+func (s *segment) serveKernelNames() error {
+	if s.foreign() || s.Bridge != "" {
+		return nil
+	}
+	pc, err := s.kernel.ListenUDP(s.at, 53)
+	if err != nil {
+		return fmt.Errorf("serve names: %w", err)
+	}
+	l, err := s.kernel.ListenTCP(s.at, 53)
+	if err != nil {
+		pc.Close()
+		return fmt.Errorf("serve names: %w", err)
+	}
+	s.serveNames(pc, l)
+	return nil
+}
+
+// listen hears DHCP clients where the gateway's port doesn't.
+func (s *segment) listen() error {
+	if s.dhcp == nil || s.heard != nil {
+		return nil
+	}
+	for _, l := range s.kernel.Listeners(s.at) {
+		f, err := frames.Open(l.File)
+		if err != nil {
+			return fmt.Errorf("DHCP: %w", err)
+		}
+		s.owned = append(s.owned, f)
+		p := s.dhcp.Port(l.MAC, l.LinkLocal, func(frame []byte) { _ = f.Send(frame, 0) })
+		s.advertise(p)
+		s.read(f, func(frame []byte) { p.Input(frame) })
+	}
+	return nil
+}
+
+// kernelLink returns a NIC's end of its port, behind an impairment if there is one.
+func (s *segment) kernelLink(i int, nic orchestrator.NIC) (f *os.File, socket bool, err error) {
+	k := s.kernel.PortFile(s.at, i)
+	im := impairment(nic.Impair)
+	if im == nil {
+		return k.File, k.Socket, nil
+	}
+	ours, theirs, err := frames.Pair()
+	if err != nil {
+		k.File.Close()
+		return nil, false, err
+	}
+	r, err := impair.NewRelay(ours, k.File, *im, *im)
+	if err != nil {
+		theirs.Close()
+		return nil, false, err
+	}
+	s.mu.Lock()
+	s.relays = append(s.relays, r)
+	s.mu.Unlock()
+	return theirs, true, nil
+}
