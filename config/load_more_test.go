@@ -117,19 +117,22 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// TestDocumentExamples loads the first example of the reference.
+// TestDocumentExamples loads the first example of the reference, and that of its section on networks.
 func TestDocumentExamples(t *testing.T) {
 	b, err := os.ReadFile(referenceFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(b), "```hcl\n")
-	src, _, ok := strings.Cut(rest, "```")
-	if !ok {
-		t.Fatal("no example in the reference")
-	}
-	if p := mustLoad(t, src); len(p.Subkernels) != 3 {
-		t.Errorf("the example has %d sub-kernels, want 3", len(p.Subkernels))
+	for _, section := range []string{"# Configuration\n", "## Networks\n"} {
+		_, rest, _ := strings.Cut(string(b), section)
+		_, rest, _ = strings.Cut(rest, "```hcl\n")
+		src, _, ok := strings.Cut(rest, "```")
+		if !ok {
+			t.Fatalf("no example below %q in the reference", section)
+		}
+		if p := mustLoad(t, src); len(p.Subkernels) != 3 {
+			t.Errorf("the example below %q has %d sub-kernels, want 3", section, len(p.Subkernels))
+		}
 	}
 }
 
