@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -26,7 +27,7 @@ type content struct {
 	attrs map[string][]*hcl.Attribute
 	// blocks holds the nested blocks by type, merged, in the order of their first declaration.
 	blocks map[string][]*block
-	index  map[string]*block // by type and labels
+	index  map[string]*block // by type, labels and, if blocks of the same labels are numbered, number
 }
 
 // blockKey identifies a block among those beside it.
@@ -83,7 +84,7 @@ func (c *content) replaceAlternatives(schema *BlockSchema, attrs hcl.Attributes,
 			if !here(other) {
 				delete(c.attrs, other)
 				delete(c.blocks, other)
-				delete(c.index, blockKey(other, nil))
+				maps.DeleteFunc(c.index, func(key string, _ *block) bool { return strings.HasPrefix(key, blockKey(other, nil)) })
 			}
 		}
 	}
@@ -103,6 +104,7 @@ func (l *loader) addAttrs(c *content, schema *BlockSchema, attrs hcl.Attributes)
 // addBlocks adds the nested blocks of one file.
 func (l *loader) addBlocks(c *content, schema *BlockSchema, blocks hcl.Blocks, override bool) {
 	here := map[string]hcl.Range{} // what this file has declared
+	numbers := map[string]int{}    // how many blocks of the same labels, which are told apart by their number
 	for _, hb := range blocks {
 		if isLater(schema.Name, hb.Type) {
 			l.refuseLater(hb.DefRange, fmt.Sprintf("the block %q", hb.Type))
@@ -113,36 +115,40 @@ func (l *loader) addBlocks(c *content, schema *BlockSchema, blocks hcl.Blocks, o
 			continue
 		}
 		key := blockKey(hb.Type, hb.Labels)
+		if s.Numbered {
+			numbers[key]++
+			key += fmt.Sprintf("\x00%d", numbers[key])
+		}
 		first, again := here[key]
 		here[key] = hb.DefRange
 		switch {
 		case s.Repeated && (again || !override || s.FreeAttrs):
-			c.add(s, hb)
+			c.add(s, key, hb)
 		case s.Repeated:
 			c.blocks[s.Name] = nil
-			c.add(s, hb)
+			c.add(s, key, hb)
 		case again:
 			l.diags.errorAt(hb.DefRange, "Duplicate block", fmt.Sprintf("%s stands at %s already. Give this one another name, or make one block of both.", blockTitle(hb), place(first)))
 		default:
-			c.merge(s, hb)
+			c.merge(s, key, hb)
 		}
 	}
 }
 
-// add adds a block.
-func (c *content) add(s *BlockSchema, hb *hcl.Block) {
+// add adds a block. The key is what those of later files find it by.
+func (c *content) add(s *BlockSchema, key string, hb *hcl.Block) {
 	b := &block{schema: s, labels: hb.Labels, labelRanges: hb.LabelRanges, defRange: hb.DefRange, bodies: []hcl.Body{hb.Body}}
 	c.blocks[s.Name] = append(c.blocks[s.Name], b)
-	c.index[blockKey(s.Name, hb.Labels)] = b
+	c.index[key] = b
 }
 
-// merge adds a block, or its body to the block of the same labels that an earlier file declared.
-func (c *content) merge(s *BlockSchema, hb *hcl.Block) {
-	if b := c.index[blockKey(s.Name, hb.Labels)]; b != nil {
+// merge adds a block, or its body to the block of the same key that an earlier file declared.
+func (c *content) merge(s *BlockSchema, key string, hb *hcl.Block) {
+	if b := c.index[key]; b != nil {
 		b.bodies = append(b.bodies, hb.Body)
 		return
 	}
-	c.add(s, hb)
+	c.add(s, key, hb)
 }
 
 // checkAlternatives reports attributes and blocks that exclude each other.

@@ -47,7 +47,8 @@ func (v *attrValue) elem(key cty.Value) *attrValue {
 	c.attr = &a
 	if pairs, diags := hcl.ExprMap(a.Expr); !diags.HasErrors() {
 		for _, p := range pairs {
-			if k, _ := p.Key.Value(nil); k.RawEquals(key) {
+			// A number as a key is written without quotes.
+			if k, _ := p.Key.Value(nil); k.RawEquals(key) || k.IsKnown() && !k.IsNull() && k.Type() == cty.Number && keyText(k) == keyText(key) {
 				a.Expr = p.Value
 			}
 		}

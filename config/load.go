@@ -47,6 +47,7 @@ type loader struct {
 	localValues map[string]cty.Value
 	kernels     map[string]*kernelBlock
 	kernelOrder []*kernelBlock
+	networks    *networkSet
 	subkernels  *instanceSet
 	graph       graph
 }
@@ -64,6 +65,7 @@ func Load(o Options) (*Project, *Diagnostics) {
 		locals:      map[string]*hcl.Attribute{},
 		localValues: map[string]cty.Value{},
 		kernels:     map[string]*kernelBlock{},
+		networks:    newNetworkSet(),
 		subkernels:  newInstanceSet(subkernelSchema, subkernelExports),
 	}
 	p := l.load()
@@ -90,15 +92,19 @@ func (l *loader) load() *Project {
 	validate := l.readVariables(top.blocks["variable"])
 	l.readLocals(top.blocks["locals"])
 	l.readKernels(top.blocks["kernel"])
+	l.readNetworks(top.blocks["network"])
 	l.subkernels.read(l, top.blocks["subkernel"])
 
 	validate()
 	p.Variables = l.varOrder
 	l.evaluateLocals()
 	p.Kernels = l.buildKernels()
+	l.buildNetworks()
 	p.Subkernels = l.buildSubkernels()
 	l.dependencies(p.Subkernels)
 	l.checkHostnames(p.Subkernels)
+	l.checkAliases(p.Subkernels)
+	p.Networks = l.finishNetworks()
 	return p
 }
 

@@ -68,13 +68,13 @@ subkernel "web" {
 	kernel := Kernel{Name: "k", Version: "7", Range: Range{"<stdin>", 2, 1}}
 	want := []Subkernel{
 		{
-			Name: "db", Block: "db", Kernel: kernel, Memory: 256 << 20, CPUs: 1, Isolation: "strict", Hostname: "db", Root: Root{"overlay"}, Cgroups: "v2",
+			Name: "db", Block: "db", NICs: []NIC{{Network: "default", DHCP: true, Range: Range{"<stdin>", 5, 1}}}, Kernel: kernel, Memory: 256 << 20, CPUs: 1, Isolation: "strict", Hostname: "db", Root: Root{"overlay"}, Cgroups: "v2",
 			Steps:   []Step{{Name: "command", Shell: "serve", ExpectExit: []int{0}, Range: Range{"<stdin>", 9, 3}}},
 			Service: true, Ready: &Ready{Log: "up", Interval: 200 * time.Millisecond, Timeout: time.Minute, Range: Range{"<stdin>", 7, 3}},
 			BootTimeout: time.Minute, StopTimeout: 10 * time.Second, Expect: Expect{[]int{0}, "exited"}, Range: Range{"<stdin>", 5, 1},
 		},
 		{
-			Name: "web[0]", Block: "web", Memory: 1 << 30, CPUs: 1, Isolation: "strict", Hostname: "web-0", Env: map[string]string{"A": "1"}, Root: Root{"overlay"}, Cgroups: "v2",
+			Name: "web[0]", Block: "web", NICs: []NIC{{Network: "default", DHCP: true, Range: Range{"<stdin>", 11, 1}}}, Memory: 1 << 30, CPUs: 1, Isolation: "strict", Hostname: "web-0", Env: map[string]string{"A": "1"}, Root: Root{"overlay"}, Cgroups: "v2",
 			Tmpfs: []Tmpfs{{Target: "/t", Size: 1 << 20, Mode: 0o1777, Range: Range{"<stdin>", 16, 3}}},
 			Steps: []Step{
 				{Name: "s", Argv: []string{"a", "b"}, Timeout: 2 * time.Second, ExpectExit: []int{0}, Range: Range{"<stdin>", 17, 3}},
@@ -84,7 +84,7 @@ subkernel "web" {
 			BootTimeout: time.Minute, StopTimeout: 10 * time.Second, Expect: Expect{[]int{3}, "exited"}, Range: Range{"<stdin>", 11, 1},
 		},
 	}
-	if diff := cmp.Diff(want, p.Subkernels); diff != "" {
+	if diff := cmp.Diff(want, p.Subkernels, equateAddresses); diff != "" {
 		t.Errorf("Subkernels (-want +got):\n%s", diff)
 	}
 }
@@ -117,19 +117,22 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// TestDocumentExamples loads the first example of the reference.
+// TestDocumentExamples loads the first example of the reference, and that of its section on networks.
 func TestDocumentExamples(t *testing.T) {
 	b, err := os.ReadFile(referenceFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(b), "```hcl\n")
-	src, _, ok := strings.Cut(rest, "```")
-	if !ok {
-		t.Fatal("no example in the reference")
-	}
-	if p := mustLoad(t, src); len(p.Subkernels) != 3 {
-		t.Errorf("the example has %d sub-kernels, want 3", len(p.Subkernels))
+	for _, section := range []string{"# Configuration\n", "## Networks\n"} {
+		_, rest, _ := strings.Cut(string(b), section)
+		_, rest, _ = strings.Cut(rest, "```hcl\n")
+		src, _, ok := strings.Cut(rest, "```")
+		if !ok {
+			t.Fatalf("no example below %q in the reference", section)
+		}
+		if p := mustLoad(t, src); len(p.Subkernels) != 3 {
+			t.Errorf("the example below %q has %d sub-kernels, want 3", section, len(p.Subkernels))
+		}
 	}
 }
 

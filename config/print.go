@@ -36,6 +36,9 @@ func (p *Project) WriteHCL(w io.Writer) error {
 		b.str("modules", k.Modules)
 		b.build(k.Build)
 	}
+	for i := range p.Networks {
+		writeNetwork(body, &p.Networks[i])
+	}
 	for i := range p.Subkernels {
 		p.writeSubkernel(body, &p.Subkernels[i])
 	}
@@ -85,6 +88,10 @@ func (p *Project) writeSubkernel(body *hclwrite.Body, s *Subkernel) {
 	b.number("cpus", s.CPUs)
 	b.str("isolation", s.Isolation)
 	b.str("hostname", s.Hostname)
+	if len(s.NICs) == 0 {
+		b.str("network", networkNone)
+	}
+	b.strings("publish", texts(s.Publish))
 	b.stringMap("env", s.Env, p.Redact)
 	b.str("workdir", s.Workdir)
 	b.str("user", s.User)
@@ -135,6 +142,7 @@ func (p *Project) writeNested(b blockWriter, s *Subkernel, steps []Step) {
 		}
 		tb.str("mode", fmt.Sprintf("%04o", t.Mode))
 	}
+	b.nics(s)
 	for _, st := range steps {
 		sb := b.nested("step", st.Name)
 		sb.command("command", st.Shell, st.Argv, p.Redact)

@@ -16,6 +16,7 @@ type (
 		Files      []string        `json:"files"`
 		Variables  []jsonVariable  `json:"variables"`
 		Kernels    []jsonKernel    `json:"kernels"`
+		Networks   []jsonNetwork   `json:"networks"`
 		Subkernels []jsonSubkernel `json:"subkernels"`
 	}
 	jsonVariable struct {
@@ -40,6 +41,63 @@ type (
 		Set       map[string]string `json:"set,omitempty"`
 		Fragments []string          `json:"fragments,omitempty"`
 	}
+	jsonNetwork struct {
+		Name         string      `json:"name"`
+		Implicit     bool        `json:"implicit"` // no block declares it
+		Mode         string      `json:"mode"`
+		Scope        string      `json:"scope,omitempty"` // absent: user
+		Bridge       string      `json:"bridge,omitempty"`
+		Subnet       string      `json:"subnet,omitempty"` // absent: chosen at the start, as the other addresses
+		IPv6         bool        `json:"ipv6"`
+		Subnet6      string      `json:"subnet6,omitempty"`
+		Gateway      string      `json:"gateway,omitempty"`
+		Uplink       string      `json:"uplink"`
+		MTU          int         `json:"mtu,omitempty"` // absent: the mode's
+		Isolated     bool        `json:"isolated"`
+		HostLoopback bool        `json:"host_loopback"`
+		Capture      string      `json:"capture,omitempty"`
+		Impair       *jsonImpair `json:"impair,omitempty"`
+		DHCP         jsonDHCP    `json:"dhcp"`
+		Source       *jsonPlace  `json:"source,omitempty"` // absent: implicit
+	}
+	jsonDHCP struct {
+		Enabled      bool              `json:"enabled"`
+		Range        []string          `json:"range"` // empty: all of the subnet
+		Exclude      []string          `json:"exclude"`
+		Lease        float64           `json:"lease_seconds"`
+		Router       []string          `json:"router"` // null: the gateway, if there is an uplink
+		DNS          []string          `json:"dns"`    // empty: the gateway
+		NTP          []string          `json:"ntp"`
+		Domain       string            `json:"domain,omitempty"`
+		Search       []string          `json:"search"`
+		Routes       map[string]string `json:"routes"`
+		Options      map[string]string `json:"options"` // as the language has them
+		Reservations map[string]string `json:"reservations"`
+	}
+	jsonImpair struct {
+		Delay     float64 `json:"delay_seconds"`
+		Jitter    float64 `json:"jitter_seconds"`
+		Loss      float64 `json:"loss"`
+		Duplicate float64 `json:"duplicate"`
+		Rate      int64   `json:"rate_bits,omitempty"` // absent: unlimited
+	}
+	jsonNIC struct {
+		Network  string      `json:"network"`
+		Address  string      `json:"address,omitempty"`
+		Address6 string      `json:"address6,omitempty"`
+		MAC      string      `json:"mac,omitempty"`
+		MTU      int         `json:"mtu,omitempty"`
+		DHCP     bool        `json:"dhcp"`
+		Aliases  []string    `json:"aliases"`
+		Impair   *jsonImpair `json:"impair,omitempty"`
+	}
+	jsonPublish struct {
+		HostAddress string `json:"host_address"`
+		HostPort    int    `json:"host_port"` // 0: chosen at the start
+		Port        int    `json:"port"`
+		Count       int    `json:"count"` // of ports that follow each other
+		Protocol    string `json:"protocol"`
+	}
 	jsonSubkernel struct {
 		Name        string            `json:"name"`
 		Block       string            `json:"block"`
@@ -56,6 +114,8 @@ type (
 		Cgroups     string            `json:"cgroups"`
 		Mounts      []jsonMount       `json:"mounts"`
 		Tmpfs       []jsonTmpfs       `json:"tmpfs"`
+		NICs        []jsonNIC         `json:"nics"`
+		Publish     []jsonPublish     `json:"publish"`
 		Steps       []jsonStep        `json:"steps"`
 		Service     bool              `json:"service"`
 		Ready       *jsonReady        `json:"ready,omitempty"`
@@ -119,7 +179,7 @@ type (
 func (p *Project) WriteJSON(w io.Writer) error {
 	out := jsonProject{
 		Schema: 1, Name: p.Name, Dir: p.Dir, Files: p.Files,
-		Variables: []jsonVariable{}, Kernels: []jsonKernel{}, Subkernels: []jsonSubkernel{},
+		Variables: []jsonVariable{}, Kernels: []jsonKernel{}, Networks: []jsonNetwork{}, Subkernels: []jsonSubkernel{},
 	}
 	for i := range p.Variables {
 		v := &p.Variables[i]
@@ -127,6 +187,9 @@ func (p *Project) WriteJSON(w io.Writer) error {
 	}
 	for i := range p.Kernels {
 		out.Kernels = append(out.Kernels, kernelJSON(&p.Kernels[i]))
+	}
+	for i := range p.Networks {
+		out.Networks = append(out.Networks, networkJSON(&p.Networks[i]))
 	}
 	for i := range p.Subkernels {
 		out.Subkernels = append(out.Subkernels, p.subkernelJSON(&p.Subkernels[i]))
@@ -152,7 +215,7 @@ func (p *Project) subkernelJSON(s *Subkernel) jsonSubkernel {
 	out := jsonSubkernel{
 		Name: s.Name, Block: s.Block, Kernel: kernelJSON(&s.Kernel), MemoryBytes: s.Memory, CPUs: s.CPUs, Isolation: s.Isolation, Hostname: s.Hostname,
 		Env: p.redactMap(s.Env), Workdir: s.Workdir, User: s.User, Root: jsonRoot(s.Root), Cgroups: s.Cgroups,
-		Matrix: s.matrixMap(), Mounts: []jsonMount{}, Tmpfs: []jsonTmpfs{}, Steps: []jsonStep{}, DependsOn: []jsonDependency{}, Service: s.Service,
+		Matrix: s.matrixMap(), Mounts: []jsonMount{}, Tmpfs: []jsonTmpfs{}, NICs: nicsJSON(s.NICs), Publish: publishJSON(s.Publish), Steps: []jsonStep{}, DependsOn: []jsonDependency{}, Service: s.Service,
 		Timeout: seconds(s.Timeout), BootTimeout: seconds(s.BootTimeout), StopTimeout: seconds(s.StopTimeout),
 		ExpectExit: s.Expect.Exit, ExpectOutcome: s.Expect.Outcome, Source: jsonPlace(s.Range),
 	}
@@ -172,6 +235,57 @@ func (p *Project) subkernelJSON(s *Subkernel) jsonSubkernel {
 		out.Ready = &jsonReady{
 			jsonCommand: p.commandJSON(r.Shell, r.Argv), Port: r.Port, Log: r.Log, Interval: seconds(r.Interval), Timeout: seconds(r.Timeout),
 		}
+	}
+	return out
+}
+
+func networkJSON(n *Network) jsonNetwork {
+	out := jsonNetwork{
+		Name: n.Name, Implicit: n.Implicit, Mode: n.Mode, Scope: n.Scope, Bridge: n.Bridge, Subnet: optional(n.Subnet), IPv6: n.IPv6, Subnet6: optional(n.Subnet6),
+		Gateway: optional(n.Gateway), Uplink: n.Uplink, MTU: n.MTU, Isolated: n.Isolated, HostLoopback: n.HostLoopback, Capture: n.Capture,
+		Impair: impairJSON(n.Impair), DHCP: dhcpJSON(&n.DHCP),
+	}
+	if !n.Implicit {
+		source := jsonPlace(n.Range)
+		out.Source = &source
+	}
+	return out
+}
+
+func dhcpJSON(c *DHCP) jsonDHCP {
+	out := jsonDHCP{
+		Enabled: c.Enabled, Range: texts(c.Ranges), Exclude: texts(c.Exclude), Lease: seconds(c.Lease), DNS: texts(c.DNS), NTP: texts(c.NTP),
+		Domain: c.Domain, Search: append([]string{}, c.Search...), Routes: routeTexts(c.Routes), Options: optionTexts(c.Options), Reservations: hostTexts(c.Hosts),
+	}
+	if c.RouterSet {
+		out.Router = texts(c.Router)
+	}
+	return out
+}
+
+func impairJSON(c *Impair) *jsonImpair {
+	if c == nil {
+		return nil
+	}
+	return &jsonImpair{Delay: seconds(c.Delay), Jitter: seconds(c.Jitter), Loss: c.Loss, Duplicate: c.Duplicate, Rate: c.Rate}
+}
+
+func nicsJSON(nics []NIC) []jsonNIC {
+	out := []jsonNIC{}
+	for i := range nics {
+		n := &nics[i]
+		out = append(out, jsonNIC{
+			Network: n.Network, Address: optional(n.Address), Address6: optional(n.Address6), MAC: n.MAC, MTU: n.MTU, DHCP: n.DHCP,
+			Aliases: append([]string{}, n.Aliases...), Impair: impairJSON(n.Impair),
+		})
+	}
+	return out
+}
+
+func publishJSON(list []Publish) []jsonPublish {
+	out := []jsonPublish{}
+	for _, p := range list {
+		out = append(out, jsonPublish{HostAddress: p.Host.String(), HostPort: p.HostPort, Port: p.Port, Count: p.PortEnd - p.Port + 1, Protocol: p.Proto})
 	}
 	return out
 }

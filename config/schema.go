@@ -12,9 +12,11 @@ type BlockSchema struct {
 	Blocks []*BlockSchema
 	// Repeated means that a block without labels may stand more than once; those of a later file replace the ones of an earlier.
 	Repeated bool
+	// Numbered means that blocks of the same labels may stand more than once; the first of a later file is merged over the first of an earlier.
+	Numbered bool
 	// FreeAttrs means that the block takes attributes of any name.
 	FreeAttrs bool
-	// alternatives are groups of attributes, and of blocks without labels, of which at most one may be set. One in a later file replaces
+	// alternatives are groups of attributes and blocks, of which at most one may be set. One in a later file replaces
 	// another in an earlier.
 	alternatives [][]string
 }
@@ -82,7 +84,7 @@ var fileSchema = &BlockSchema{
 		{Name: "project", Type: "string", Default: "the name of the file's folder",
 			Doc: "The project's name, for reports. It is read before everything else, so that it can't refer to anything."},
 	},
-	Blocks: []*BlockSchema{variableSchema, localsSchema, kernelSchema, subkernelSchema},
+	Blocks: []*BlockSchema{variableSchema, localsSchema, kernelSchema, networkSchema, subkernelSchema},
 }
 
 var variableSchema = &BlockSchema{
@@ -157,8 +159,8 @@ var (
 var subkernelSchema = &BlockSchema{
 	Name:         "subkernel",
 	Labels:       []string{"name"},
-	Doc:          "A sub-kernel to boot: a complete Linux kernel with its root, mounts and commands. Other expressions see `name`, `hostname`, `memory`, `cpus`, `workdir` and `user` as `subkernel.NAME.hostname`.",
-	alternatives: [][]string{{"for_each", "count", "matrix"}},
+	Doc:          "A sub-kernel to boot: a complete Linux kernel with its root, mounts and commands. Other expressions see `name`, `hostname`, `memory`, `cpus`, `workdir`, `user` and `address`, the fixed address of the first nic or null, as `subkernel.NAME.hostname`.",
+	alternatives: [][]string{{"for_each", "count", "matrix"}, {"network", "nic"}},
 	Attrs: []AttrSchema{
 		{Name: "for_each", Type: "map or set of strings", Doc: "Make one instance for each element: `NAME[\"key\"]`, with `each.key` and `each.value`."},
 		{Name: "count", Type: "number", Doc: "Make so many instances: `NAME[0]` and so on, with `count.index`."},
@@ -169,7 +171,7 @@ var subkernelSchema = &BlockSchema{
 		{Name: "cpus", Type: "number", Default: "1", Doc: "The number of CPUs. More than one needs a kernel of the flavour `smp`, and isolation `\"fast\"`."},
 		{Name: "isolation", Type: "string", Default: "\"strict\", with several CPUs \"fast\"", Doc: "What keeps the guest's processes from each other and from their kernel: `\"strict\"`: the host (ptrace); `\"fast\"`: less time for each system call, but a process of the guest can get at all of the guest's memory, so that its users are no longer safe from each other (seccomp; kernels from 6.16 on). The host is as safe from the guest in both. Several CPUs need `\"fast\"`."},
 		{Name: "hostname", Type: "string", Default: "made from the name", Doc: "The host name: letters, digits and hyphens, at most 63."},
-		envAttr, workdirAttr, userAttr,
+		networkAttr, publishAttr, envAttr, workdirAttr, userAttr,
 		{Name: "cgroups", Type: "string", Default: "\"v2\"", Doc: "`\"v2\"`, or `\"v1\"` for old software."},
 		{Name: "command", Type: "string or list of strings", Sensitive: true, Doc: "The command to run, after the steps. " + commandDoc + " A sub-kernel without a command and steps is a service."},
 		{Name: "service", Type: "bool", Default: "false", Doc: "The last command is meant to run until the other sub-kernels have ended, and is stopped then."},
@@ -207,6 +209,7 @@ var subkernelSchema = &BlockSchema{
 				{Name: "mode", Type: "string", Default: "\"1777\"", Doc: "The permissions of its root, in octal."},
 			},
 		},
+		nicSchema,
 		{
 			Name:   "step",
 			Labels: []string{"name"},
@@ -246,13 +249,13 @@ type laterName struct {
 // later holds the names of constructs that sekexe doesn't carry out yet, by the block that they stand in. Whoever makes one work removes it here.
 var later = map[string][]laterName{
 	"file": {
-		{name: "network", labels: []string{"name"}},
 		{name: "disk", labels: []string{"name"}},
 		{name: "template", labels: []string{"name"}},
 	},
+	"network": {
+		{name: "for_each", attr: true},
+	},
 	"subkernel": {
-		{name: "nic", labels: []string{"network"}},
-		{name: "publish", attr: true},
 		{name: "disk", labels: []string{"target"}},
 		{name: "docker"},
 		{name: "confine", attr: true},

@@ -100,7 +100,7 @@ func (s *scope) fail(rng hcl.Range, summary, detail string) {
 // roots are the names that a reference may begin with, with an example of each for messages.
 var roots = map[string]string{
 	"var": "var.NAME", "local": "local.NAME", "path": "path.root or path.cwd", "each": "each.key or each.value",
-	"count": "count.index", "matrix": "matrix.KEY", "kernel": "kernel.NAME", "subkernel": "subkernel.NAME",
+	"count": "count.index", "matrix": "matrix.KEY", "kernel": "kernel.NAME", "network": "network.NAME", "subkernel": "subkernel.NAME",
 }
 
 // add checks one reference and evaluates what it names.
@@ -128,6 +128,8 @@ func (s *scope) add(ref hcl.Traversal) {
 		s.addMatrixElement(name, rng)
 	case "kernel":
 		s.addKernel(name, rng)
+	case "network":
+		s.addNetwork(name, ref)
 	case "subkernel":
 		s.addInstances(s.l.subkernels, name, ref)
 	}
@@ -167,6 +169,9 @@ func (s *scope) unknownRoot(ref hcl.Traversal) {
 	}
 	if l.kernels[root] != nil {
 		known = append(known, "kernel."+root)
+	}
+	if l.networks.blocks[root] != nil {
+		known = append(known, "network."+root)
 	}
 	if l.subkernels.blocks[root] != nil {
 		known = append(known, "subkernel."+root)

@@ -44,6 +44,7 @@ var subkernelExports = map[string]func(*loader, *instance) cty.Value{
 	"user": export(func(d *decoder) cty.Value {
 		return cty.StringVal(d.user("user"))
 	}),
+	"address": subkernelAddress,
 }
 
 // export makes an export of a decoded attribute.
@@ -117,6 +118,7 @@ func (l *loader) buildSubkernel(in *instance) Subkernel {
 		s.Root.Mode = l.nested(in, b).oneOf("mode", "overlay", "overlay", "ro")
 	}
 	l.buildMounts(in, &s, c)
+	l.buildNICs(in, &s, c)
 	commandGood := l.buildSteps(in, &s, c, d)
 	l.buildService(in, &s, c, d, commandGood)
 	return s
