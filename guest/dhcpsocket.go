@@ -129,11 +129,6 @@ func (s *pollSocket) read(until int64, recv func(fd int) (int, error)) (int, err
 	return n, err
 }
 
-func receiveFrom(fd int, b []byte) (int, error) {
-	n, _, err := unix.Recvfrom(fd, b, 0)
-	return n, err
-}
-
 // A datagramSocket is a socket of UDP.
 type datagramSocket struct{ pollSocket }
 
@@ -142,7 +137,7 @@ func (s *datagramSocket) send(to ip4, message []byte) error {
 }
 
 func (s *datagramSocket) receive(b []byte, until int64) (int, error) {
-	return s.read(until, func(fd int) (int, error) { return receiveFrom(fd, b) })
+	return s.read(until, func(fd int) (int, error) { return unix.Read(fd, b) })
 }
 
 // A packetSocket is a socket of IP packets. All that it sends goes to every station of the link.
@@ -161,7 +156,7 @@ func (s *packetSocket) send(to ip4, message []byte) error {
 func (s *packetSocket) receive(b []byte, until int64) (int, error) {
 	p := make([]byte, ipHeader+udpHeader+maxMessage)
 	for {
-		n, err := s.read(until, func(fd int) (int, error) { return receiveFrom(fd, p) })
+		n, err := s.read(until, func(fd int) (int, error) { return unix.Read(fd, p) })
 		if err != nil {
 			return 0, err
 		}

@@ -8,7 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// requests are requests of rtnetlink (rtnetlink(7)), which the kernel carries out one after the other in a single system call.
+// requests are requests of rtnetlink (rtnetlink(7)), which the kernel carries out one after the other in a single system call. What appends
+// to them is not inlined: that would make 10 KB of the init, which every boot reads.
 type requests struct {
 	b []byte
 	// what says of each what it does, for an error.
@@ -29,6 +30,8 @@ func (e *requestError) Error() string { return e.what + ": " + e.err.Error() }
 func (e *requestError) Unwrap() error { return e.err }
 
 // add begins a request; what follows its header is appended by put and attr.
+//
+//go:noinline
 func (r *requests) add(kind, flags uint16, what string, head ...byte) {
 	r.at = len(r.b)
 	r.what = append(r.what, what)
@@ -42,6 +45,8 @@ func (r *requests) add(kind, flags uint16, what string, head ...byte) {
 }
 
 // put appends bytes to the last request, and zeros up to the next multiple of four.
+//
+//go:noinline
 func (r *requests) put(b []byte) {
 	r.b = append(r.b, b...)
 	for len(r.b)%unix.NLMSG_ALIGNTO != 0 {
@@ -50,12 +55,14 @@ func (r *requests) put(b []byte) {
 	binary.NativeEndian.PutUint32(r.b[r.at:], uint32(len(r.b)-r.at))
 }
 
+//go:noinline
 func (r *requests) attr(kind uint16, data []byte) {
 	r.b = binary.NativeEndian.AppendUint16(r.b, uint16(unix.SizeofRtAttr+len(data)))
 	r.b = binary.NativeEndian.AppendUint16(r.b, kind)
 	r.put(data)
 }
 
+//go:noinline
 func (r *requests) attr32(kind uint16, n int) {
 	r.attr(kind, binary.NativeEndian.AppendUint32(nil, uint32(n)))
 }
@@ -154,7 +161,7 @@ func (r *requests) addRoute(index int, t route, what string) {
 type routeSocket int
 
 func openRouteSocket() (routeSocket, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {
 		return -1, fmt.Errorf("network: open a netlink socket: %w", err)
 	}
@@ -165,18 +172,15 @@ func openRouteSocket() (routeSocket, error) {
 // answers goes to answer. It answers before the system call is over (net/netlink/af_netlink.c, netlink_rcv_skb), and to what succeeds
 // without being a question it says nothing: so what can be read without waiting is all.
 func (s routeSocket) do(r *requests, answer func(seq int, b []byte), notice func(error)) error {
-	if err := unix.Sendto(int(s), r.b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+	if _, err := unix.Write(int(s), r.b); err != nil {
 		return fmt.Errorf("network: ask the kernel: %w", err)
 	}
 	var first, noticed error
 	buf := make([]byte, 4096)
 	for {
-		n, _, err := unix.Recvfrom(int(s), buf, unix.MSG_DONTWAIT)
+		n, err := unix.Read(int(s), buf)
 		if err == unix.EAGAIN {
 			return first
-		}
-		if err == unix.EINTR {
-			continue
 		}
 		if err != nil {
 			return fmt.Errorf("network: hear the kernel: %w", err)
