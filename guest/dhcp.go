@@ -60,7 +60,7 @@ const (
 // An exchange is a conversation that begins with a DISCOVER.
 type exchange struct {
 	socket dhcpSocket
-	asked  int64 // when the DISCOVER was sent
+	asked  int64 // when the first DISCOVER with the number at hand was sent
 }
 
 // begin sends the first DISCOVER, to which the answer may come while the init does other things.
@@ -71,6 +71,7 @@ func (c *dhcpClient) begin() (*exchange, error) {
 	}
 	c.began, c.wait, c.last = c.host.now(), firstWait, nil
 	x := &exchange{socket: s}
+	c.renumber(x)
 	if err := c.discover(x); err != nil {
 		s.close()
 		return nil, err
@@ -78,9 +79,10 @@ func (c *dhcpClient) begin() (*exchange, error) {
 	return x, nil
 }
 
+// renumber begins anew: answers to what was asked before are none any more.
+func (c *dhcpClient) renumber(x *exchange) { c.xid, x.asked = rand.Uint32(), c.host.now() }
+
 func (c *dhcpClient) discover(x *exchange) error {
-	c.xid = rand.Uint32()
-	x.asked = c.host.now()
 	q := c.query(dhcpDiscover)
 	return x.socket.send(broadcast4, q.encode())
 }
@@ -147,12 +149,13 @@ func (c *dhcpClient) finish(x *exchange, deadline int64) (*lease, error) {
 		if err == nil {
 			return l, nil
 		}
-		if !errors.Is(err, errNoAnswer) || c.last == nil {
-			c.last = err
-		}
-		if c.host.now() < until && !errors.Is(err, errNoAnswer) {
+		if silent := errors.Is(err, errNoAnswer); !silent {
 			c.host.sleep(until) // whoever refuses at once is not asked at once again
+			c.renumber(x)       // without an answer the same is asked again: a server may be slow
+		} else if c.last != nil {
+			err = c.last
 		}
+		c.last = err
 		if c.host.now() >= deadline {
 			return nil, c.last
 		}

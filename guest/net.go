@@ -295,12 +295,10 @@ func (n *network) leaseRoutes(i int, l *lease) []route {
 	}
 	var list []route
 	for _, d := range all {
-		t := route{dst: d.net.addr[:], bits: d.net.bits, source: l.addr.addr[:], protocol: unix.RTPROT_DHCP}
+		// By the metric, the first NIC's route is taken where several have one to the same network.
+		t := route{dst: d.net.addr[:], bits: d.net.bits, source: l.addr.addr[:], metric: i, protocol: unix.RTPROT_DHCP}
 		if d.router != (ip4{}) {
 			t.gateway, t.onLink = d.router[:], !l.addr.contains(d.router)
-		}
-		if d.net.bits == 0 {
-			t.metric = i
 		}
 		if d.net.bits > 0 || nic.Default {
 			list = append(list, t)
