@@ -232,7 +232,15 @@ func (p *initProcess) setUp(payload []byte) error {
 	if s.Trace {
 		p.trace.start(p.mainAt, p.helloAt)
 	}
-	if err := p.makeRoot(&s); err != nil {
+	// The network comes first: while the root is made, the answers to what it asks come.
+	n, err := p.startNetwork(&s)
+	if err != nil {
+		return err
+	}
+	if err := p.makeRoot(&s, n); err != nil {
+		return err
+	}
+	if err := n.finish(); err != nil {
 		return err
 	}
 	return p.out.Write(wire.KindUp)

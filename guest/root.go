@@ -91,7 +91,7 @@ func mountDev(dir string) error {
 }
 
 // makeRoot makes the guest's file tree as the Spec says and enters it.
-func (p *initProcess) makeRoot(s *wire.Spec) error {
+func (p *initProcess) makeRoot(s *wire.Spec, n *network) error {
 	// After the first, every path is one of the guest's own root: links in it, absolute ones too, lead where they lead in the guest.
 	for _, part := range []struct {
 		name string
@@ -100,7 +100,8 @@ func (p *initProcess) makeRoot(s *wire.Spec) error {
 		{"enter the root", func() error { return enterRoot(s) }},
 		{"mount the devices", func() error { return mountDev("/dev") }},
 		{"mount the system's file systems", mountSystem},
-		{"lay files over the root", func() error { return readOnlyExtras(s) }},
+		{"lay files over the root", func() error { return readOnlyExtras(s, p.notice) }},
+		{"open resolv.conf", n.openResolv},
 		{"link the devices", linkDevices},
 		{"mount the control groups", func() error { return mountCgroups(s.Cgroups) }},
 		{"show the modules", func() error { return mountModules(s) }},
@@ -170,9 +171,6 @@ func mountAll(s *wire.Spec) error {
 func settle(s *wire.Spec, notice func(error)) error {
 	if err := unix.Sethostname([]byte(s.Hostname)); err != nil {
 		return fmt.Errorf("root: set the hostname %q: %w", s.Hostname, err)
-	}
-	if err := loopbackUp(); err != nil {
-		notice(err)
 	}
 	// As systemd does: a low soft limit for select(2)'s sake, a high hard one for those who ask.
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1024, Max: 524288}); err != nil {
@@ -259,12 +257,15 @@ func etcFiles(s *wire.Spec) map[string]string {
 	return map[string]string{
 		"hostname":    s.Hostname + "\n",
 		"hosts":       "127.0.0.1\tlocalhost\n127.0.1.1\t" + s.Hostname + "\n::1\tlocalhost ip6-localhost ip6-loopback\n",
-		"resolv.conf": "# this sub-kernel has no network\n",
+		"resolv.conf": resolvText(s, nil),
 	}
 }
 
+// ownEtc is where the guest's own files in /etc lie if the root is read-only.
+const ownEtc = "/run/sekexe/etc"
+
 // readOnlyExtras lays what a guest needs to write over a read-only root: /tmp, and its own files in /etc where the host has them.
-func readOnlyExtras(s *wire.Spec) error {
+func readOnlyExtras(s *wire.Spec, notice func(error)) error {
 	if s.Root != "ro" {
 		return nil
 	}
@@ -272,8 +273,7 @@ func readOnlyExtras(s *wire.Spec) error {
 	if err := tmp.do(); err != nil {
 		return err
 	}
-	own := "/run/sekexe/etc"
-	if err := writeEtc(own, s); err != nil {
+	if err := writeEtc(ownEtc, s); err != nil {
 		return err
 	}
 	for name := range etcFiles(s) {
@@ -282,15 +282,13 @@ func readOnlyExtras(s *wire.Spec) error {
 			if target = l; !path.IsAbs(l) {
 				target = path.Join("/etc", l)
 			}
-			if err := os.MkdirAll(path.Dir(target), 0o755); err != nil {
-				continue
-			}
-			if f, err := os.OpenFile(target, os.O_CREATE|os.O_RDONLY, 0o644); err == nil {
-				f.Close()
-			}
+			_ = makeFile(target) // where that can't be, the mount says so
 		}
-		err := unix.Mount(path.Join(own, name), target, "", unix.MS_BIND, "")
-		if err != nil && err != unix.ENOENT {
+		err := unix.Mount(path.Join(ownEtc, name), target, "", unix.MS_BIND, "")
+		if (err == unix.ENOENT || err == unix.ENOTDIR) && name == "resolv.conf" && len(s.NICs) > 0 {
+			notice(fmt.Errorf("root: lay a file over /etc/%s: %w: the root is read-only and has no such file, so that no names are found", name, err))
+		}
+		if err != nil && err != unix.ENOENT && err != unix.ENOTDIR {
 			return fmt.Errorf("root: lay a file over %s: %w", target, err)
 		}
 	}
