@@ -136,7 +136,7 @@ func exchangeBy(ctx context.Context, network string, server netip.AddrPort, ask 
 // readResponse reads a response, if it is one to what was asked.
 func readResponse(ask *dns.Msg, b []byte) (*dns.Msg, bool) {
 	r := new(dns.Msg)
-	if err := r.Unpack(b); err != nil || !r.Response || r.Id != ask.Id || r.Opcode != ask.Opcode {
+	if err := r.Unpack(b); err != nil || !r.Response || r.Id != ask.Id || r.Opcode != ask.Opcode || !repeatable(r) {
 		return nil, false
 	}
 	if len(r.Question) == 0 {
@@ -145,6 +145,14 @@ func readResponse(ask *dns.Msg, b []byte) (*dns.Msg, bool) {
 	}
 	want, got := ask.Question[0], r.Question[0]
 	return r, len(r.Question) == 1 && strings.EqualFold(got.Name, want.Name) && got.Qtype == want.Qtype && got.Qclass == want.Qclass
+}
+
+// repeatable says whether a message can be passed on. What dns reads may have records whose data ends early, and what it then writes of them
+// nobody can read.
+func repeatable(m *dns.Msg) bool {
+	m.Compress = true
+	b, err := m.Pack()
+	return err == nil && new(dns.Msg).Unpack(b) == nil
 }
 
 // relay makes the reply to a query of what upstream has said. What is said from hop to hop stays out of it: EDNS and signatures.
