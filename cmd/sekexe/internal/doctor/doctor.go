@@ -40,6 +40,8 @@ type Options struct {
 	Memory int64
 	// CacheDir and StateDir are the user's folders for what can be made again, and for logs. They need not exist.
 	CacheDir, StateDir string
+	// PrivateNetwork makes a network of scope private, and removes it.
+	PrivateNetwork func(context.Context) error
 	// Boot boots a sub-kernel, and says what that showed. It is only called if a kernel was found.
 	Boot func(context.Context) (string, error)
 }
@@ -61,7 +63,11 @@ func Run(ctx context.Context, o Options) []Check {
 	if o.StateDir != "" {
 		add(checkFolder("state folder", o.StateDir, "no logs are kept", "XDG_STATE_HOME"))
 	}
-	add(checkNamespaces(ctx), checkTun("/dev/net/tun"), checkLandlock(), checkDockerd(ctx))
+	add(checkUserNetworks(), checkNamespaces(ctx), checkTun("/dev/net/tun"))
+	if o.PrivateNetwork != nil {
+		add(checkPrivateNetworks(ctx, o.PrivateNetwork))
+	}
+	add(checkHostNetworks(), checkPing(), checkLandlock(), checkDockerd(ctx))
 	if o.Boot != nil {
 		add(checkBoot(ctx, o.Boot, checks))
 	}

@@ -29,7 +29,7 @@ func TestRun(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir, cache := sharedDir(t), sharedDir(t)
 			checks := examine(t, "all", attr, "DOCTOR_TEST_DIR="+dir, "DOCTOR_TEST_CACHE="+cache)
-			for _, name := range []string{"kernel", "kernel modules", "kernel features", "ptrace", "memory folder", "memory", "cpus", "cache folder", "boot"} {
+			for _, name := range []string{"kernel", "kernel modules", "kernel features", "ptrace", "memory folder", "memory", "cpus", "cache folder", "user networks", "private networks", "boot"} {
 				if c := checks[name]; c.Status != OK || c.Detail == "" || c.Fix != "" {
 					t.Errorf("%s: got %+v, want ok", name, c)
 				}
@@ -38,7 +38,7 @@ func TestRun(t *testing.T) {
 				t.Errorf("a state folder in /proc: got %+v, want a warning", c)
 			}
 			// What only some need is never more than a warning.
-			for _, name := range []string{"seccomp", "process limit", "open files limit", "cgroup pids.max", "cgroup memory", "user namespaces", "tun", "landlock", "dockerd"} {
+			for _, name := range []string{"seccomp", "process limit", "open files limit", "cgroup pids.max", "cgroup memory", "namespaces", "tun", "host networks", "ping", "landlock", "dockerd"} {
 				if c, ok := checks[name]; !ok || c.Status == Fail || c.Detail == "" || (c.Fix == "") != (c.Status == OK) {
 					t.Errorf("%s: got %+v, want ok, or a warning with a fix", name, c)
 				}
@@ -93,7 +93,7 @@ func TestMemoryFolderTooSmall(t *testing.T) {
 func TestFiltered(t *testing.T) {
 	checks := examine(t, "filtered", nil)
 	wantCheck(t, checks["ptrace"], Fail, "operation not permitted", "--cap-add SYS_PTRACE", "seccomp filter")
-	wantCheck(t, checks["user namespaces"], Warn, "operation not permitted", "unprivileged_userns_clone", "docker run")
+	wantCheck(t, checks["namespaces"], Warn, "operation not permitted", "unprivileged_userns_clone", "docker run")
 	wantCheck(t, checks["landlock"], Warn, "operation not permitted", "docker run")
 	wantCheck(t, checks["seccomp"], OK, "under one already")
 }

@@ -88,16 +88,3 @@ func checkLimit(name string, which int, few uint64, fix string) Check {
 	}
 	return c
 }
-
-// checkTun opens the device by which a network's packets come to the host.
-func checkTun(device string) Check {
-	fd, err := unix.Open(device, unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return Check{
-			"tun", Warn, fmt.Sprintf("%s: open it: %v; networks that reach the outside may need it", device, err),
-			fmt.Sprintf("modprobe tun, and chmod 666 %s; in a container, docker run --device %s", device, device),
-		}
-	}
-	_ = unix.Close(fd)
-	return Check{Name: "tun", Status: OK, Detail: device + " can be opened"}
-}

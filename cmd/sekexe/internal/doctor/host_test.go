@@ -120,11 +120,6 @@ func TestCheckLimit(t *testing.T) {
 	wantCheck(t, checkLimit("none", 1<<20, 1, "raise it"), Warn, "invalid argument", "raise it")
 }
 
-func TestCheckTun(t *testing.T) {
-	wantCheck(t, checkTun("/dev/null"), OK, "can be opened")
-	wantCheck(t, checkTun("/nowhere/tun"), Warn, "no such file", "modprobe tun", "docker run --device")
-}
-
 func TestCheckFolder(t *testing.T) {
 	dir := write(t, map[string]string{"file": ""})
 	tests := []struct {

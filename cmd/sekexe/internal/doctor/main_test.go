@@ -29,7 +29,8 @@ var children = map[string]func() ([]Check, error){
 			Kernels:    kernel.NewFinder(os.Getenv("DOCTOR_TEST_CACHE")),
 			MemoryDirs: []string{os.Getenv("DOCTOR_TEST_DIR")}, Memory: 1 << 20,
 			CacheDir: os.Getenv("DOCTOR_TEST_CACHE"), StateDir: "/proc/sekexe",
-			Boot: func(context.Context) (string, error) { return "booted", nil },
+			PrivateNetwork: func(context.Context) error { return nil },
+			Boot:           func(context.Context) (string, error) { return "booted", nil },
 		}), nil
 	},
 	// noexec has a memory folder that is mounted noexec, as Docker's /dev/shm is.
@@ -56,6 +57,28 @@ var children = map[string]func() ([]Check, error){
 		}
 		ctx := context.Background()
 		return []Check{checkPtrace(ctx), checkSeccomp(), checkNamespaces(ctx), checkLandlock()}, nil
+	},
+	// unconnected may make no sockets.
+	"unconnected": func() ([]Check, error) {
+		runtime.LockOSThread()
+		if err := denySystemCalls(unix.SYS_SOCKET, unix.SYS_SOCKETPAIR); err != nil {
+			return nil, fmt.Errorf("seccomp: %w", err)
+		}
+		return []Check{checkUserNetworks(), checkHostNetworks(), checkPing()}, nil
+	},
+	// networks has all rights in the network namespace it is in.
+	"networks": func() ([]Check, error) {
+		return []Check{checkHostNetworks()}, nil
+	},
+	// incapable is root by name only.
+	"incapable": func() ([]Check, error) {
+		runtime.LockOSThread() // capabilities are this thread's
+		h := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var d [2]unix.CapUserData
+		if err := unix.Capset(&h, &d[0]); err != nil {
+			return nil, fmt.Errorf("capset: %w", err)
+		}
+		return []Check{checkHostNetworks()}, nil
 	},
 }
 

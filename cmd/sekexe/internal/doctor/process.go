@@ -129,29 +129,6 @@ func checkSeccomp() Check {
 	return Check{Name: "seccomp", Status: OK, Detail: detail}
 }
 
-// checkNamespaces makes a user namespace and, with the rights in it, a network namespace: Ubuntu's AppArmor allows the first, and takes the
-// rights away.
-func checkNamespaces(ctx context.Context) Check {
-	cmd := exec.CommandContext(ctx, "true")
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:   syscall.CLONE_NEWUSER,
-		Unshareflags: syscall.CLONE_NEWNET,
-		UidMappings:  []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings:  []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-		Pdeathsig:    syscall.SIGKILL,
-	}
-	runtime.LockOSThread() // the signal comes when the thread ends
-	defer runtime.UnlockOSThread()
-	if err := cmd.Run(); err != nil {
-		return Check{
-			"user namespaces", Warn, fmt.Sprintf("can't be made (%v); networks without root will need them", err),
-			"sysctl -w kernel.unprivileged_userns_clone=1 on Debian, kernel.apparmor_restrict_unprivileged_userns=0 on Ubuntu, and " +
-				"user.max_user_namespaces above 0; in a container, docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined",
-		}
-	}
-	return Check{Name: "user namespaces", Status: OK, Detail: "a user and a network namespace were made"}
-}
-
 // checkLandlock asks for the version of Landlock (landlock_create_ruleset(2)).
 func checkLandlock() Check {
 	abi, _, e := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
