@@ -43,7 +43,7 @@ func (s *Server) HandleV6(msg dhcpv6.DHCPv6, from netip.Addr) dhcpv6.DHCPv6 {
 // macOf is the MAC in an interface identifier; nil: there is none.
 func macOf(a netip.Addr) net.HardwareAddr {
 	b := a.As16()
-	if !a.Is6() || b[11] != 0xff || b[12] != 0xfe || b[8]&2 == 0 || b[8]&1 != 0 {
+	if !a.Is6() || b[11] != 0xff || b[12] != 0xfe || b[8]&1 != 0 {
 		return nil
 	}
 	return net.HardwareAddr{b[8] ^ 2, b[9], b[10], b[13], b[14], b[15]}
