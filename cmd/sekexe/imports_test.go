@@ -23,6 +23,7 @@ var allowed = map[string][]string{
 	"guest/wire":                 {},
 	"network":                    {"orchestrator"},
 	"network/names":              {},
+	"network/dhcp":               {},
 	"kernel":                     {},
 	"kernel/config":              {},
 	"kernel/build":               {"kernel", "kernel/config"},
