@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -83,6 +84,15 @@ func unspecified(a netip.Addr) netip.Addr {
 		return netip.IPv4Unspecified()
 	}
 	return netip.IPv6Unspecified()
+}
+
+// ParsePublish parses a published port as a file has it: see the documentation of publish. The error says what to write.
+func ParsePublish(s string) (Publish, error) {
+	p, problem := parsePublish(s)
+	if problem != "" {
+		return Publish{}, errors.New(problem)
+	}
+	return p, nil
 }
 
 // parsePublish parses [ADDRESS:][HOST-PORT:]PORT[/PROTOCOL], or says what is wrong with it.

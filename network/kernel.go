@@ -2,9 +2,12 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
+	"strings"
 
 	"github.com/sekexe/sekexe/network/frames"
 	"github.com/sekexe/sekexe/network/impair"
@@ -14,8 +17,8 @@ import (
 
 // openKernel makes what bridge and tun networks need of the host's kernel: all private ones in one namespace, and those in the host's.
 func (n *Networks) openKernel(ctx context.Context) error {
-	for _, scope := range []string{"private", "host"} {
-		spec := kernelnet.Spec{Scope: scope, Run: n.o.Run}
+	for _, scope := range []string{kernelnet.Private, kernelnet.Host} {
+		spec := kernelnet.Spec{Scope: scope, Run: runName(n.o.Run)}
 		var of []*segment
 		for _, s := range n.segments {
 			if s.Mode == "user" || s.Scope != scope {
@@ -34,16 +37,30 @@ func (n *Networks) openKernel(ctx context.Context) error {
 		}
 		n.kernel = append(n.kernel, k)
 		for _, s := range of {
-			s.kernel = k
+			s.kernel, s.mac, s.mtu = k, k.MAC(s.at), k.MTU(s.at)
+		}
+		for _, text := range k.Notices() {
+			n.o.Notice(text)
 		}
 	}
 	return nil
+}
+
+// runName is a run's name without what names of interfaces can't have.
+func runName(run string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return -1
+	}, strings.ToLower(run))
 }
 
 // kernelSpec is what the kernel is to make of the segment.
 func (s *segment) kernelSpec() kernelnet.Segment {
 	k := kernelnet.Segment{
 		Name: s.Name, Kind: s.Mode, Bridge: s.Bridge, MTU: s.mtu, Netstack: s.ours(), GatewayMAC: s.mac, NAT: s.Uplink == "nat", Isolated: s.Isolated,
+		Capture: s.Network.Capture != "",
 	}
 	if !s.foreign() && (s.Bridge == "" || s.ours()) {
 		k.Addr = netip.PrefixFrom(s.gateway, s.subnet.Bits())
@@ -63,7 +80,7 @@ func (s *segment) kernelSpec() kernelnet.Segment {
 // openKernel makes what serves a segment of the kernel's.
 func (s *segment) openKernel(ctx context.Context) error {
 	if s.ours() {
-		f, err := frames.Open(s.kernel.GatewayPort(s.at))
+		f, err := frames.Open(s.kernel.GatewayPort(s.at).File)
 		if err != nil {
 			return fmt.Errorf("gateway: %w", err)
 		}
@@ -82,32 +99,28 @@ func (s *segment) openKernel(ctx context.Context) error {
 	if s.capture == nil {
 		return nil
 	}
-	f, err := s.kernel.Capture(s.at)
-	if err != nil {
-		return fmt.Errorf("capture: %w", err)
+	for _, c := range s.kernel.Capture(s.at) {
+		f, err := frames.Open(c)
+		if err != nil {
+			return fmt.Errorf("capture: %w", err)
+		}
+		s.owned = append(s.owned, f)
+		s.read(f, s.capture.Frame)
 	}
-	return s.readFile(f, s.capture.Frame)
+	return nil
 }
+
+// maxFrame is more than the longest frame: the MTU of IPv4's longest packet, with a header and a VLAN tag.
+const maxFrame = 65535 + 18
 
 // read passes on the frames of a file until it is closed.
 func (s *segment) read(f *frames.File, handle func(frame []byte)) {
 	s.networks.tasks.Go(func() {
-		buf := make([]byte, frames.MaxFrame)
-		if err := f.Receive(buf, handle); err != nil && s.ctx.Err() == nil {
+		buf := make([]byte, maxFrame)
+		if err := f.Receive(buf, handle); err != nil && !errors.Is(err, io.EOF) && s.ctx.Err() == nil {
 			s.networks.o.Notice(fmt.Sprintf("network %s: read %s: %v", s.Name, f.Name(), err))
 		}
 	})
-}
-
-// readFile is read for a file that is to be closed at the end.
-func (s *segment) readFile(file *os.File, handle func(frame []byte)) error {
-	f, err := frames.Open(file)
-	if err != nil {
-		return err
-	}
-	s.owned = append(s.owned, f)
-	s.read(f, handle)
-	return nil
 }
 
 // serveKernelNames serves names where the kernel has the gateway's address, if somebody has.
@@ -115,16 +128,20 @@ func (s *segment) serveKernelNames() error {
 	if s.foreign() || s.Bridge != "" {
 		return nil
 	}
-	pc, err := s.kernel.ListenUDP(s.at, 53)
+	pcs, err := s.kernel.ListenUDP(s.at, 53)
 	if err != nil {
 		return fmt.Errorf("serve names: %w", err)
 	}
-	l, err := s.kernel.ListenTCP(s.at, 53)
+	ls, err := s.kernel.ListenTCP(s.at, 53)
 	if err != nil {
-		pc.Close()
+		for _, pc := range pcs {
+			pc.Close()
+		}
 		return fmt.Errorf("serve names: %w", err)
 	}
-	s.serveNames(pc, l)
+	for i := range pcs {
+		s.serveNames(pcs[i], ls[i])
+	}
 	return nil
 }
 

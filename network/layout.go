@@ -23,7 +23,7 @@ type layout struct {
 	mtu               int
 	places            []place
 	index             map[place]int // of places
-	addrs, addrs6     []netip.Addr // of the places; zero where others give them out
+	addrs, addrs6     []netip.Addr  // of the places; zero where others give them out
 }
 
 // addrOf returns the addresses of a NIC with the length of their prefix.

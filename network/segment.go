@@ -80,15 +80,15 @@ func (s *segment) indexOf(at place) int { return s.index[at] }
 // open makes what serves the segment. The kernel's part of it has been made before.
 func (s *segment) open(ctx context.Context) error {
 	s.ctx = ctx
-	if s.Capture != "" {
-		c, err := pcapng.Open(s.Capture, s.Name)
+	if s.Network.Capture != "" {
+		c, err := pcapng.Open(s.Network.Capture, s.Name)
 		if err != nil {
 			return fmt.Errorf("capture: %w", err)
 		}
 		s.capture = c
 		s.owned = append(s.owned, c)
 	}
-	if s.DHCP.Enabled {
+	if s.Network.DHCP.Enabled {
 		var err error
 		if s.dhcp, err = dhcp.New(s.dhcpConfig()); err != nil {
 			return err

@@ -16,6 +16,7 @@ import (
 type (
 	Network   = config.Network
 	DHCP      = config.DHCP
+	DHCPHost  = config.DHCPHost
 	AddrRange = config.AddrRange
 	Impair    = config.Impair
 	Publish   = config.Publish

@@ -54,8 +54,8 @@ type host struct {
 	// networks is nil where a run has none.
 	networks *network.Networks
 	id       string
-	o       runOptions
-	tracing *tracing // nil without --trace
+	o        runOptions
+	tracing  *tracing // nil without --trace
 }
 
 // openHost makes both. It must be closed.

@@ -21,12 +21,16 @@ var allowed = map[string][]string{
 	"uml/reaper":                 {},
 	"guest":                      {"guest/wire"},
 	"guest/wire":                 {},
-	"network":                    {"orchestrator"},
-	"network/names":              {},
-	"network/dhcp":               {},
-	"kernel":                     {},
-	"kernel/config":              {},
-	"kernel/build":               {"kernel", "kernel/config"},
+	"network": {
+		"orchestrator", "network/dhcp", "network/frames", "network/impair", "network/kernelnet", "network/names", "network/netstack", "network/pcapng",
+		"network/publish", "network/vswitch",
+	},
+	"network/frames": {},
+	"network/names":  {},
+	"network/dhcp":   {},
+	"kernel":         {},
+	"kernel/config":  {},
+	"kernel/build":   {"kernel", "kernel/config"},
 }
 
 func TestImports(t *testing.T) {

@@ -53,4 +53,3 @@ func parsePublish(flags []string) ([]orchestrator.Publish, error) {
 	}
 	return all, nil
 }
-
