@@ -11,12 +11,16 @@ import (
 
 // TestExamples holds that every example can be planned.
 func TestExamples(t *testing.T) {
-	files, err := filepath.Glob("../../examples/*.hcl")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("there are no examples: %v", err)
+	files := []string{"../../sekexe.hcl.example"}
+	for _, pattern := range []string{"../../examples/*.hcl", "../../examples/*/*.hcl"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil || len(found) == 0 {
+			t.Fatalf("there are no examples %s: %v", pattern, err)
+		}
+		files = append(files, found...)
 	}
-	for _, f := range append(files, "../../sekexe.hcl.example") {
-		t.Run(filepath.Base(f), func(t *testing.T) {
+	for _, f := range files {
+		t.Run(strings.TrimPrefix(f, "../../"), func(t *testing.T) {
 			dir, err := filepath.Abs(filepath.Dir(f))
 			if err != nil {
 				t.Fatal(err)
