@@ -87,7 +87,7 @@ subkernel "host" {
       for name in router router.lab.internal; do
         address=$(getent ahostsv4 $name | cut -d' ' -f1 | sort -u)
         echo "$name is $address"
-        test "$address" = ${local.lan_router}
+        test "$address" = ${local.lan_router} || exit 1
       done
     EOT
   }
