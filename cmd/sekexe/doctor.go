@@ -12,6 +12,7 @@ import (
 
 	"github.com/sekexe/sekexe/cmd/sekexe/internal/doctor"
 	"github.com/sekexe/sekexe/cmd/sekexe/internal/rundir"
+	"github.com/sekexe/sekexe/network/kernelnet"
 	"github.com/sekexe/sekexe/orchestrator"
 	"github.com/sekexe/sekexe/uml"
 )
@@ -43,6 +44,7 @@ func examine(ctx context.Context, asJSON bool) error {
 	defer in.close()
 	o := doctor.Options{
 		Kernels: newFinder(), MemoryDirs: uml.MemoryCandidates(), Memory: usualMemory, CacheDir: cacheDir(), Boot: bootOnce,
+		PrivateNetwork: func(ctx context.Context) error { return kernelnet.Check(ctx, kernelnet.Private, false) },
 	}
 	if root, err := rundir.Root(); err == nil {
 		o.StateDir = root

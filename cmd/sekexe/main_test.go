@@ -73,6 +73,10 @@ func TestScript(t *testing.T) {
 			"outcomes": scriptOutcomes,
 			"spans":    scriptSpans,
 			"gone":     scriptGone,
+			"serve":    scriptServe,
+			"fetch":    scriptFetch,
+			"freeport": scriptFreePort,
+			"appears":  scriptAppears,
 		},
 	})
 }
