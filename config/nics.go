@@ -24,14 +24,15 @@ type alias struct {
 
 // subkernelAddress returns the fixed address of an instance's first NIC as expressions see it; null if it has none.
 func subkernelAddress(l *loader, in *instance) cty.Value {
-	for _, b := range l.instanceContent(in).blocks["nic"] {
-		d := l.nested(in, b)
-		if a := d.address("address", ipv4); !d.bad {
-			return nullable(a)
-		}
-		return failed
+	nics := l.instanceContent(in).blocks["nic"]
+	if len(nics) == 0 {
+		return cty.NullVal(cty.String)
 	}
-	return cty.NullVal(cty.String)
+	d := l.nested(in, nics[0])
+	if a := d.address("address", ipv4); !d.bad {
+		return nullable(a)
+	}
+	return failed
 }
 
 // buildNICs fills in the NICs of a sub-kernel: those of its blocks, or the one on the implicit network.

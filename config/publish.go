@@ -14,7 +14,7 @@ const maxPublished = 65536
 // loopback is the host's address where a published port names none.
 var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
-// A hostPort is one port of the host. The zero address stands for any address of the protocol that v6 names.
+// A hostPort is one port of the host, at an address or, with the zero one, at any of IPv4, or of IPv6 if v6 is set.
 type hostPort struct {
 	proto string
 	port  int
