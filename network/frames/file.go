@@ -17,10 +17,6 @@ import (
 // ErrFull says that the other end doesn't take frames as fast as they come: this one is lost.
 var ErrFull = errors.New("the receiver is full")
 
-// batch is how many frames a reader takes before it lets others run: without that, two floods on two processors keep everybody else waiting
-// for the 10 ms that pass until Go's scheduler looks at its descriptors.
-const batch = 64
-
 // A File is a descriptor that carries frames. Its methods are safe for concurrent use, but for Receive, which has one caller.
 type File struct {
 	fd     int
@@ -94,21 +90,6 @@ func newReady(fd int) (*os.File, error) {
 	return os.NewFile(uintptr(ep), "epoll"), nil
 }
 
-// Receive calls handle for each frame, which it may keep until it returns, until Close (nil), or until the other end is closed (io.EOF) or
-// broken. A frame longer than buf is cut to its length, so buf is to be longer than any good frame.
-func (f *File) Receive(buf []byte, handle func(frame []byte)) error {
-	var end error
-	err := f.wait.Read(func(uintptr) bool {
-		var again bool
-		again, end = f.drain(buf, handle)
-		return !again
-	})
-	if f.closing.Load() {
-		return nil
-	}
-	return errors.Join(end, err)
-}
-
 // Name is the name of the file that was opened.
 func (f *File) Name() string { return f.file.Name() }
 
@@ -129,21 +110,32 @@ func (f *File) Send(frame []byte, patience time.Duration) error {
 		return os.ErrClosed
 	}
 	defer f.users.Leave()
-	err := f.write(frame)
-	if err == nil {
-		if f.stuck.Load() && f.writable(0) {
-			f.stuck.Store(false)
+	for {
+		switch err := f.write(frame); {
+		case err == nil:
+			f.drained()
+			return nil
+		case err != ErrFull || !f.waited(patience):
+			return err
 		}
-		return nil
 	}
-	if err != ErrFull || patience == 0 || f.stuck.Load() {
-		return err
+}
+
+// waited says whether to try again after the other end was full.
+func (f *File) waited(patience time.Duration) bool {
+	if patience == 0 || f.stuck.Load() {
+		return false
 	}
-	if !f.writable(patience) {
-		f.stuck.Store(true)
-		return err
+	ok := f.writable(patience)
+	f.stuck.Store(!ok)
+	return ok
+}
+
+// drained notes after a success that the other end may be waited for again, if so.
+func (f *File) drained() {
+	if f.stuck.Load() && f.writable(0) {
+		f.stuck.Store(false)
 	}
-	return f.write(frame)
 }
 
 func (f *File) write(frame []byte) error {

@@ -1,17 +1,35 @@
 package frames
 
 import (
+	"errors"
 	"io"
 	"runtime"
 
 	"golang.org/x/sys/unix"
 )
 
+// turn is how many bytes or so a reader takes before it lets others run: without that, floods on all processors keep everybody else waiting for
+// the 10 ms that pass until Go's scheduler looks at its descriptors.
+const turn = 256 << 10
+
+// Receive calls handle with frames that it has read into b, until Close (nil), or until the other end is closed (io.EOF) or broken.
+func (f *File) Receive(b *Batch, handle func(*Batch)) error {
+	var end error
+	err := f.wait.Read(func(uintptr) bool {
+		var again bool
+		again, end = f.drain(b, handle)
+		return !again
+	})
+	if f.closing.Load() {
+		return nil
+	}
+	return errors.Join(end, err)
+}
+
 // drain reads what there is. It says whether to wait for more; if not, err is why.
-func (f *File) drain(buf []byte, handle func(frame []byte)) (again bool, err error) {
-	for n := 0; !f.closing.Load(); {
-		size, err := unix.Read(f.fd, buf)
-		switch {
+func (f *File) drain(b *Batch, handle func(*Batch)) (again bool, err error) {
+	for taken := 0; !f.closing.Load(); {
+		switch err := b.read(f); {
 		case err == unix.EAGAIN:
 			return true, nil
 		case err == unix.EINTR, err == unix.ENETDOWN, err == unix.ENOBUFS:
@@ -19,11 +37,12 @@ func (f *File) drain(buf []byte, handle func(frame []byte)) (again bool, err err
 			continue
 		case err != nil:
 			return false, err
-		case size == 0 && f.hungUp():
+		case b.messages[b.n-1].length == 0 && f.hungUp():
 			return false, io.EOF
 		}
-		handle(buf[:size])
-		if n++; n%batch == 0 {
+		handle(b)
+		if taken += b.n * 4096; taken > turn {
+			taken = 0
 			runtime.Gosched()
 		}
 	}

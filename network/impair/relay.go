@@ -52,9 +52,9 @@ func (r *Relay) start(from, to *frames.File, c Config) {
 		out = l.Input
 	}
 	r.readers.Go(func() {
-		from.Receive(make([]byte, maxFrame), func(frame []byte) {
-			if len(frame) > 0 {
-				out(frame)
+		from.Receive(frames.NewBatch(maxFrame), func(b *frames.Batch) {
+			for i := range b.Len() {
+				out(b.Frame(i))
 			}
 		})
 	})

@@ -66,7 +66,7 @@ func (s *Switch) AttachFile(f *os.File, mac net.HardwareAddr, gateway bool, im *
 	}
 	p := s.newPort(file.Name(), gateway)
 	p.file = file
-	input := p.input
+	input := p.inputBatch
 	if im != nil && !im.Zero() {
 		back := *im
 		if back.Seed != 0 {
@@ -74,7 +74,12 @@ func (s *Switch) AttachFile(f *os.File, mac net.HardwareAddr, gateway bool, im *
 		}
 		p.toPort = impair.New(*im, func(frame []byte) { p.write(frame, 0) })
 		p.toSwitch = impair.New(back, p.input)
-		p.out, input = p.toPort.Input, p.toSwitch.Input
+		p.out = p.toPort.Input
+		input = func(b *frames.Batch) {
+			for i := range b.Len() {
+				p.toSwitch.Input(b.Frame(i))
+			}
+		}
 	} else if !gateway {
 		p.patience = patience
 	}
@@ -86,9 +91,8 @@ func (s *Switch) AttachFile(f *os.File, mac net.HardwareAddr, gateway bool, im *
 }
 
 // read takes frames until the file ends. Nobody is told why: the guest is gone.
-func (p *Port) read(input func(frame []byte)) {
-	buf := make([]byte, headerLen+2*tagLen+p.sw.config.MTU+1) // one more, to tell a giant
-	p.file.Receive(buf, input)
+func (p *Port) read(input func(*frames.Batch)) {
+	p.file.Receive(frames.NewBatch(headerLen+2*tagLen+p.sw.config.MTU+1), input) // one more, to tell a giant
 	p.sw.remove(p)
 }
 
@@ -104,6 +108,13 @@ func (p *Port) input(frame []byte) {
 	p.received.Add(1)
 	if !p.sw.forward(p, frame) {
 		p.dropped.Add(1)
+	}
+}
+
+func (p *Port) inputBatch(b *frames.Batch) {
+	p.received.Add(uint64(b.Len()))
+	if n := b.Len() - p.sw.forwardBatch(p, b); n > 0 {
+		p.dropped.Add(uint64(n))
 	}
 }
 
@@ -128,6 +139,14 @@ func (p *Port) write(frame []byte, patience time.Duration) {
 		return
 	}
 	p.sent.Add(1)
+}
+
+func (p *Port) writeBatch(b *frames.Batch, from, to int, patience time.Duration) {
+	sent := p.file.SendBatch(b, from, to, patience)
+	p.sent.Add(uint64(sent))
+	if n := to - from - sent; n > 0 {
+		p.dropped.Add(uint64(n))
+	}
 }
 
 // Stats says how many frames came from the port's station, how many went to it, and how many of both were dropped here: because it may not

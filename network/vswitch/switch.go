@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sekexe/sekexe/network/frames"
 )
 
 const (
@@ -127,29 +129,64 @@ func (s *Switch) Close() error {
 	return errors.Join(errs...)
 }
 
-// forward sends a frame from p on. It says whether it was one to forward.
+// forward sends a frame from p on. It says whether it did.
 func (s *Switch) forward(p *Port, frame []byte) bool {
-	if !s.fits(frame) {
-		return false
-	}
-	to, from := addressOf(frame), addressOf(frame[6:])
 	t := s.fixed.Load()
-	if to.reserved() || !s.admit(t, p, from) {
+	target, ok := s.route(t, p, frame)
+	switch {
+	case !ok:
 		return false
-	}
-	target := t.macs[to]
-	if target == nil && !to.group() {
-		target = s.learned.find(to, s.now())
-	}
-	if target == nil {
+	case target == nil:
 		return s.flood(t, p, frame)
-	}
-	if target == p || !s.mayTalk(p, target) {
-		return false
 	}
 	s.capture(frame)
 	target.send(frame, p.patience)
 	return true
+}
+
+// forwardBatch sends frames from p on, those in a row that have one target at once. It returns how many.
+func (s *Switch) forwardBatch(p *Port, b *frames.Batch) (n int) {
+	t := s.fixed.Load()
+	for i := 0; i < b.Len(); {
+		target, ok := s.route(t, p, b.Frame(i))
+		if !ok {
+			i++
+			continue
+		}
+		if target == nil || target.out != nil {
+			if s.forward(p, b.Frame(i)) {
+				n++
+			}
+			i++
+			continue
+		}
+		first := i
+		for next := target; ok && next == target; {
+			s.capture(b.Frame(i))
+			if i++; i == b.Len() {
+				break
+			}
+			next, ok = s.route(t, p, b.Frame(i))
+		}
+		target.writeBatch(b, first, i, p.patience)
+		n += i - first
+	}
+	return n
+}
+
+// route returns the port that a frame from p is for, nil if it is for all, and whether it may be sent.
+func (s *Switch) route(t *fixed, p *Port, frame []byte) (target *Port, ok bool) {
+	if !s.fits(frame) {
+		return nil, false
+	}
+	to, from := addressOf(frame), addressOf(frame[6:])
+	if to.reserved() || !s.admit(t, p, from) {
+		return nil, false
+	}
+	if target = t.macs[to]; target == nil && !to.group() {
+		target = s.learned.find(to, s.now())
+	}
+	return target, target == nil || target != p && s.mayTalk(p, target)
 }
 
 // fits says whether a frame has a header and is none longer than the MTU allows, with the VLAN tags that it has.
