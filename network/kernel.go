@@ -110,14 +110,18 @@ func (s *segment) openKernel(ctx context.Context) error {
 	return nil
 }
 
-// maxFrame is more than the longest frame: the MTU of IPv4's longest packet, with a header and a VLAN tag.
-const maxFrame = 65535 + 18
+// frameRoom is what a frame may have besides the MTU: a header with two VLAN tags, and a byte to tell one that is too long.
+const frameRoom = 14 + 2*4 + 1
 
 // read passes on the frames of a file until it is closed.
 func (s *segment) read(f *frames.File, handle func(frame []byte)) {
 	s.networks.tasks.Go(func() {
-		buf := make([]byte, maxFrame)
-		if err := f.Receive(buf, handle); err != nil && !errors.Is(err, io.EOF) && s.ctx.Err() == nil {
+		err := f.Receive(frames.NewBatch(s.mtu+frameRoom), func(b *frames.Batch) {
+			for i := range b.Len() {
+				handle(b.Frame(i))
+			}
+		})
+		if err != nil && !errors.Is(err, io.EOF) && s.ctx.Err() == nil {
 			s.networks.o.Notice(fmt.Sprintf("network %s: read %s: %v", s.Name, f.Name(), err))
 		}
 	})
