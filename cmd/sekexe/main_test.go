@@ -58,6 +58,9 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
+			if cond == "root" {
+				return os.Getuid() == 0, nil
+			}
 			if cond != "seccomp" {
 				return false, fmt.Errorf("unknown condition %q", cond)
 			}
@@ -238,7 +241,7 @@ func (s *sandbox) config() string { return filepath.Join(s.dir, ".config") }
 func (s *sandbox) vars() []string {
 	return []string{
 		"HOME=" + s.home(), "XDG_STATE_HOME=" + s.state(), "XDG_CACHE_HOME=" + s.cache(), "XDG_CONFIG_HOME=" + s.config(), "SEKEXE_MEMORY_DIR=" + s.memory,
-		"SEKEXE_KERNEL=" + s.kernel, "KERNEL=" + s.kernel, "LANG=C.UTF-8", "TERM=xterm", "GOCACHE=" + goCache(),
+		"SEKEXE_KERNEL=" + s.kernel, "KERNEL=" + s.kernel, "EXAMPLES=" + examples(), "LANG=C.UTF-8", "TERM=xterm", "GOCACHE=" + goCache(),
 	}
 }
 
@@ -260,6 +263,15 @@ var testKernel = sync.OnceValues(func() (string, error) {
 	}
 	return k.Path, nil
 })
+
+// examples is the folder of the examples.
+func examples() string {
+	dir, err := filepath.Abs("../../examples")
+	if err != nil {
+		return ""
+	}
+	return dir
+}
 
 // goCache is the build cache, which is the user's own: building anew for each test would take long.
 var goCache = sync.OnceValue(func() string {
