@@ -16,6 +16,10 @@ func (b *builder) buildBridge() error {
 	if !b.host && !b.kernelGateway() {
 		setSysctls(false, "net/ipv6/conf/default/disable_ipv6=1", "net/ipv4/ip_forward=0")
 	}
+	if !b.host {
+		// Rules for IP have nothing to say of a guest's frames, whatever is in them. They are on by default where br_netfilter is loaded.
+		setSysctls(false, "net/bridge/bridge-nf-call-iptables=0", "net/bridge/bridge-nf-call-ip6tables=0", "net/bridge/bridge-nf-call-arptables=0")
+	}
 	mac := b.gatewayMAC()
 	var err error
 	if b.Bridge != "" {
