@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -275,5 +274,3 @@ func empty(t *testing.T, f *os.File, but string) {
 func decode(b []byte) gopacket.Packet {
 	return gopacket.NewPacket(b, layers.LayerTypeEthernet, gopacket.Default)
 }
-
-func lines(s string) int { return strings.Count(s, "\n") }

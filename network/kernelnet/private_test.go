@@ -23,7 +23,7 @@ func TestOrdinaryUser(t *testing.T) {
 	if os.Getenv(insideVariable) != "" {
 		t.Skip("it is inside of itself")
 	}
-	const pattern = "^(TestBridge.*|TestTun.*|TestKernelGateway|TestMany|TestCheck|TestRoutes|TestOpenFails)$"
+	const pattern = "^(TestBridge.*|TestTun.*|TestKernelGateway|TestVLAN|TestMany|TestCheck|TestRoutes|TestOpenFails)$"
 	again(t, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}, pattern)
 }
 
