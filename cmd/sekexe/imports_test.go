@@ -22,6 +22,7 @@ var allowed = map[string][]string{
 	"guest":                      {"guest/wire"},
 	"guest/wire":                 {},
 	"network":                    {"orchestrator"},
+	"network/kernelnet":          {},
 	"kernel":                     {},
 	"kernel/config":              {},
 	"kernel/build":               {"kernel", "kernel/config"},

@@ -4,8 +4,11 @@ package main
 import (
 	"context"
 	"os"
+
+	"github.com/sekexe/sekexe/network/kernelnet"
 )
 
 func main() {
+	kernelnet.Child() // which this program is, too, to make networks in namespaces
 	os.Exit(run(context.Background(), os.Args[1:]))
 }

@@ -21,12 +21,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sekexe/sekexe/kernel"
+	"github.com/sekexe/sekexe/network/kernelnet"
 )
 
 // patience is how long the tests wait for what must happen. It is generous: it is used up only where something is broken.
 const patience = 3 * time.Minute
 
 func TestMain(m *testing.M) {
+	kernelnet.Child()
 	testscript.Main(m, map[string]func(){
 		"sekexe": func() { os.Exit(run(context.Background(), os.Args[1:])) },
 	})
