@@ -160,17 +160,15 @@ func (b *builder) finishBridge() error {
 			return err
 		}
 	}
-	if b.Addr6.IsValid() {
-		for _, p := range []struct {
-			addr  string
-			scope netlink.Scope
-		}{{linkLocal.String(), netlink.SCOPE_LINK}, {b.Addr6.String(), netlink.SCOPE_UNIVERSE}} {
-			if err := b.address(b.bridge, mustPrefix(p.addr), p.scope); err != nil {
-				return err
-			}
-		}
-	} else {
+	if !b.Addr6.IsValid() {
 		quiet(name)
+		return b.up(b.bridge)
+	}
+	if err := b.address(b.bridge, linkLocal, netlink.SCOPE_LINK); err != nil {
+		return err
+	}
+	if err := b.address(b.bridge, b.Addr6, netlink.SCOPE_UNIVERSE); err != nil {
+		return err
 	}
 	return b.up(b.bridge)
 }
