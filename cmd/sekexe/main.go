@@ -9,6 +9,6 @@ import (
 )
 
 func main() {
-	kernelnet.Child()
+	kernelnet.Child() // which this program is, too, to make networks in namespaces
 	os.Exit(run(context.Background(), os.Args[1:]))
 }

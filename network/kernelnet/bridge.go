@@ -16,6 +16,10 @@ func (b *builder) buildBridge() error {
 	if !b.host && !b.kernelGateway() {
 		setSysctls(false, "net/ipv6/conf/default/disable_ipv6=1", "net/ipv4/ip_forward=0")
 	}
+	if !b.host {
+		// Rules for IP have nothing to say of a guest's frames, whatever is in them. They are on by default where br_netfilter is loaded.
+		setSysctls(false, "net/bridge/bridge-nf-call-iptables=0", "net/bridge/bridge-nf-call-ip6tables=0", "net/bridge/bridge-nf-call-arptables=0")
+	}
 	mac := b.gatewayMAC()
 	var err error
 	if b.Bridge != "" {
@@ -156,17 +160,15 @@ func (b *builder) finishBridge() error {
 			return err
 		}
 	}
-	if b.Addr6.IsValid() {
-		for _, p := range []struct {
-			addr  string
-			scope netlink.Scope
-		}{{linkLocal.String(), netlink.SCOPE_LINK}, {b.Addr6.String(), netlink.SCOPE_UNIVERSE}} {
-			if err := b.address(b.bridge, mustPrefix(p.addr), p.scope); err != nil {
-				return err
-			}
-		}
-	} else {
+	if !b.Addr6.IsValid() {
 		quiet(name)
+		return b.up(b.bridge)
+	}
+	if err := b.address(b.bridge, linkLocal, netlink.SCOPE_LINK); err != nil {
+		return err
+	}
+	if err := b.address(b.bridge, b.Addr6, netlink.SCOPE_UNIVERSE); err != nil {
+		return err
 	}
 	return b.up(b.bridge)
 }

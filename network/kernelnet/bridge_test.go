@@ -8,6 +8,9 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
 )
 
 var gatewayMAC = net.HardwareAddr{2, 0, 0, 0, 0, 1}
@@ -137,5 +140,22 @@ func TestKernelGateway(t *testing.T) {
 		testListener(t, l[0], p)
 		conns[0].Close()
 		conns[1].Close()
+	})
+}
+
+// TestVLAN sends a frame with a tag: it comes as it is, or, where a packet socket can't show the tag, not at all.
+func TestVLAN(t *testing.T) {
+	eachTransport(t, func(t *testing.T, noTap bool, mtu int) {
+		n := open(t, Spec{Scope: Private, noTap: noTap, Segments: []Segment{bridgeSegment(mtu, 2)}})
+		a, b := n.PortFile(0, 0), n.PortFile(0, 1)
+		tagged := serialize(t, &layers.Ethernet{SrcMAC: guestMAC(0), DstMAC: guestMAC(1), EthernetType: layers.EthernetTypeDot1Q},
+			&layers.Dot1Q{VLANIdentifier: 7, Type: 0x88b5}, gopacket.Payload("tagged, of at least 60 bytes, which is as short as a frame gets"))
+		write(t, a, tagged)
+		write(t, a, raw(t, guestMAC(0), guestMAC(1), "untagged", 60))
+		if b.Socket {
+			await(t, b.File, "untagged", "tagged, of")
+		} else if got := await(t, b.File, "tagged, of", ""); !bytes.Equal(got, tagged) {
+			t.Errorf("a tagged frame came as %x; want %x", got, tagged)
+		}
 	})
 }

@@ -50,6 +50,7 @@ type answer struct {
 	Done  bool
 	Error string
 	Hint  string
+	Errno syscall.Errno // the error's cause, if it is one of the kernel's
 }
 
 // A child is the process that makes the namespaces, from the parent's side.
@@ -171,7 +172,7 @@ func (c *child) receive(take func([]part)) error {
 		}
 		take(a.Parts)
 		if a.Error != "" {
-			return &childError{a.Error, a.Hint}
+			return &childError{a.Error, a.Hint, a.Errno}
 		}
 		if a.Done {
 			return nil
@@ -194,10 +195,26 @@ func (c *child) died(err error) error {
 }
 
 // A childError is what the child said.
-type childError struct{ text, hint string }
+type childError struct {
+	text, hint string
+	errno      syscall.Errno
+}
 
 func (e *childError) Error() string { return e.text }
 func (e *childError) Hint() string  { return e.hint }
+func (e *childError) Unwrap() error {
+	if e.errno == 0 {
+		return nil
+	}
+	return e.errno
+}
+
+// answerError is the answer that says an error.
+func answerError(err error) answer {
+	a := answer{Error: err.Error(), Hint: hintOf(err)}
+	errors.As(err, &a.Errno)
+	return a
+}
 
 // readAnswer reads one message and gives its parts their files.
 func readAnswer(conn *net.UnixConn, buf, oob []byte) (*answer, error) {

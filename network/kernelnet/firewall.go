@@ -72,24 +72,33 @@ func (b *builder) guarded() bool {
 // guard drops what a guest sends with somebody else's address, by a look at the routes, and what is for DHCP servers: those have heard it
 // by a packet socket, and the kernel would answer that nobody listens.
 func (f *firewall) guard(segments []*builder) {
-	c := f.chain("guard", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRaw)
+	routed := f.chain("guard", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRaw)
+	// A bridge's frames are looked at when they have come up from it: with br_netfilter, the hook before would drop them on the bridge.
+	bridged := f.chain("input", nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter)
 	for _, s := range segments {
 		if !s.guarded() {
 			continue
 		}
-		in := f.links(expr.MetaKeyIIF, s.members(), false)
+		c := bridged
 		if s.Kind == Tun {
-			f.rule(c, in, drop,
+			c = routed
+			f.rule(c, f.links(expr.MetaKeyIIF, s.members(), false), drop,
 				&expr.Fib{Register: 1, FlagSADDR: true, FlagIIF: true, ResultOIF: true},
 				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(0)})
 		}
 		for _, port := range []uint16{67, 547} {
-			f.rule(c, f.links(expr.MetaKeyIIF, s.members(), false), drop,
-				&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
-				&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
-				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(port)})
+			f.rule(c, f.links(expr.MetaKeyIIF, s.members(), false), drop, toPort(port)...)
 		}
+	}
+}
+
+// toPort matches what is for a UDP port.
+func toPort(port uint16) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(port)},
 	}
 }
 
@@ -164,7 +173,8 @@ func (f *firewall) rule(c *nftables.Chain, match []expr.Any, do expr.Any, more .
 	f.conn.AddRule(&nftables.Rule{Table: f.table, Chain: c, Exprs: exprs})
 }
 
-// links matches what comes from, or goes to, one of the links; or none of them.
+// links matches what comes from, or goes to, one of the links; or none of them. It is for one rule, and has to be used: the kernel refuses a set
+// without a name that no rule has.
 func (f *firewall) links(key expr.MetaKey, indexes []int, none bool) []expr.Any {
 	set := &nftables.Set{Table: f.table, Anonymous: true, Constant: true, KeyType: nftables.TypeIFIndex}
 	var elements []nftables.SetElement

@@ -265,9 +265,7 @@ func (n *Net) socket(segment int, network string, at netip.AddrPort) (*os.File, 
 
 // Close closes every descriptor that is still open, and in scope host removes what was made and puts back what was changed.
 func (n *Net) Close() error {
-	for i := range n.parts {
-		n.parts[i].file.Close() // nil and closed ones are errors that tell nothing
-	}
+	closeParts(n.parts)
 	var err error
 	if n.child != nil {
 		err = n.child.close()

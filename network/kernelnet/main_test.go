@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -29,17 +28,18 @@ const patience = 20 * time.Second
 func TestMain(m *testing.M) {
 	Child()
 	if s := os.Getenv(holdVariable); s != "" {
-		hold(s)
+		hold(s, os.Getenv(noTapVariable) != "")
 	}
 	os.Exit(m.Run())
 }
 
 // holdVariable has the test's program open a Net of the Spec in it, print a line, and wait to be killed.
-const holdVariable = "KERNELNET_TEST_HOLD"
+const holdVariable, noTapVariable = "KERNELNET_TEST_HOLD", "KERNELNET_TEST_NOTAP"
 
-func hold(text string) {
+func hold(text string, noTap bool) {
 	var s Spec
 	err := json.Unmarshal([]byte(text), &s)
+	s.noTap = noTap
 	var n *Net
 	if err == nil {
 		n, err = Open(context.Background(), s)
@@ -55,7 +55,7 @@ func hold(text string) {
 }
 
 // startHolder starts a process that holds a Net of the Spec. It returns when that is open.
-func startHolder(t *testing.T, s Spec) *exec.Cmd {
+func startHolder(t *testing.T, s Spec, noTap bool) *exec.Cmd {
 	t.Helper()
 	b, err := json.Marshal(s)
 	if err != nil {
@@ -63,6 +63,9 @@ func startHolder(t *testing.T, s Spec) *exec.Cmd {
 	}
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), holdVariable+"="+string(b))
+	if noTap {
+		cmd.Env = append(cmd.Env, noTapVariable+"=1")
+	}
 	if _, err := cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
@@ -271,5 +274,3 @@ func empty(t *testing.T, f *os.File, but string) {
 func decode(b []byte) gopacket.Packet {
 	return gopacket.NewPacket(b, layers.LayerTypeEthernet, gopacket.Default)
 }
-
-func lines(s string) int { return strings.Count(s, "\n") }

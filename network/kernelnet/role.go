@@ -36,7 +36,7 @@ func Child() {
 		err = serve(conn, namespaces)
 	}
 	if err != nil {
-		_ = send(conn, answer{Error: err.Error(), Hint: hintOf(err)})
+		_ = send(conn, answerError(err))
 		os.Exit(1)
 	}
 	os.Exit(0)
@@ -50,36 +50,44 @@ func makeNamespaces(conn *net.UnixConn) ([]*os.File, error) {
 	}
 	var namespaces []*os.File
 	for i := range r.Segments {
-		s := &r.Segments[i]
 		if i > 0 {
 			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-				return nil, fmt.Errorf("network %s: make its namespace: %w", s.Name, err)
+				return nil, fmt.Errorf("network %s: %w", r.Segments[i].Name, refused(err))
 			}
 		}
-		ns, err := os.Open("/proc/thread-self/ns/net")
+		ns, err := makeSegment(conn, &r, i)
 		if err != nil {
-			return nil, fmt.Errorf("network %s: open its namespace: %w", s.Name, err)
+			return nil, fmt.Errorf("network %s: %w", r.Segments[i].Name, advise(err))
 		}
 		namespaces = append(namespaces, ns)
-		b := &builder{Segment: s, index: i, run: r.Run, noTap: r.NoTap}
-		if err := b.build(); err != nil {
-			return nil, fmt.Errorf("network %s: %w", s.Name, advise(err))
-		}
-		for j := range b.parts {
-			if p := &b.parts[j]; p.Kind == partSegment {
-				p.HasFile, p.file = true, ns
-			}
-		}
-		if err := sendParts(conn, b.parts); err != nil {
-			return nil, fmt.Errorf("network %s: hand it over: %w", s.Name, err)
-		}
-		for j := range b.parts {
-			if p := &b.parts[j]; p.file != ns {
-				p.file.Close() // what is on its way is open
-			}
-		}
 	}
 	return namespaces, send(conn, answer{Done: true})
+}
+
+// makeSegment makes one segment in the namespace that the thread is in, and sends it. It returns the namespace.
+func makeSegment(conn *net.UnixConn, r *request, i int) (*os.File, error) {
+	ns, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return nil, fmt.Errorf("open its namespace: %w", err)
+	}
+	b := &builder{Segment: &r.Segments[i], index: i, run: r.Run, noTap: r.NoTap}
+	if err := b.build(); err != nil {
+		return nil, err
+	}
+	for j := range b.parts {
+		if p := &b.parts[j]; p.Kind == partSegment {
+			p.HasFile, p.file = true, ns
+		}
+	}
+	if err := sendParts(conn, b.parts); err != nil {
+		return nil, fmt.Errorf("hand it over: %w", err)
+	}
+	for j := range b.parts {
+		if p := &b.parts[j]; p.file != ns {
+			p.file.Close() // what is on its way is open
+		}
+	}
+	return ns, nil
 }
 
 // serve opens sockets in the namespaces, until the parent closes its end.
@@ -97,16 +105,14 @@ func serve(conn *net.UnixConn, namespaces []*os.File) error {
 		if err := json.Unmarshal(buf[:n], &q); err != nil {
 			return err
 		}
-		f, err := socketIn(namespaces[q.Segment], q.Network, q.At)
-		if err != nil {
-			err = send(conn, answer{Error: err.Error()})
+		a := answer{Done: true}
+		if f, err := socketIn(namespaces[q.Segment], q.Network, q.At); err != nil {
+			a = answerError(err)
 		} else {
-			err = sendParts(conn, []part{{Kind: "socket", HasFile: true, file: f}})
-			f.Close()
-			if err == nil {
-				err = send(conn, answer{Done: true})
-			}
+			a.Parts = []part{{Kind: "socket", HasFile: true, file: f}}
 		}
+		err = send(conn, a)
+		closeParts(a.Parts)
 		if err != nil {
 			return err
 		}
