@@ -8,9 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// turn is how many bytes or so a reader takes before it lets others run: without that, floods on all processors keep everybody else waiting for
-// the 10 ms that pass until Go's scheduler looks at its descriptors.
-const turn = 256 << 10
+// turn is how many frames a reader takes before it lets others run that could: so a flood doesn't keep them waiting until the scheduler stops it.
+const turn = 64
 
 // Receive calls handle with frames that it has read into b, until Close (nil), or until the other end is closed (io.EOF) or broken.
 func (f *File) Receive(b *Batch, handle func(*Batch)) error {
@@ -37,11 +36,15 @@ func (f *File) drain(b *Batch, handle func(*Batch)) (again bool, err error) {
 			continue
 		case err != nil:
 			return false, err
-		case b.messages[b.n-1].length == 0 && f.hungUp():
+		}
+		ended := b.messages[b.n-1].length == 0 && f.hungUp() // and then it reads as any number of empty messages
+		for ended && b.n > 0 && b.messages[b.n-1].length == 0 {
+			b.n--
+		}
+		if handle(b); ended {
 			return false, io.EOF
 		}
-		handle(b)
-		if taken += b.n * 4096; taken > turn {
+		if taken += b.n; taken >= turn {
 			taken = 0
 			runtime.Gosched()
 		}

@@ -10,8 +10,11 @@ import (
 	"github.com/sekexe/sekexe/network/frames"
 )
 
-// maxFrame is the longest frame that a Relay takes: the greatest MTU that UML's driver takes, its header, and two VLAN tags.
-const maxFrame = 65521 + 14 + 8
+const (
+	headerLen = 14
+	// maxFrame is the longest frame that a Relay takes: the greatest MTU that UML's driver takes, its header, and two VLAN tags.
+	maxFrame = 65521 + headerLen + 8
+)
 
 // patience is how long a Relay waits for a receiver that is full. Here nobody else is kept waiting.
 const patience = 2 * time.Millisecond
@@ -52,9 +55,11 @@ func (r *Relay) start(from, to *frames.File, c Config) {
 		out = l.Input
 	}
 	r.readers.Go(func() {
-		from.Receive(frames.NewBatch(maxFrame), func(b *frames.Batch) {
+		from.Receive(frames.NewBatch(maxFrame+1), func(b *frames.Batch) {
 			for i := range b.Len() {
-				out(b.Frame(i))
+				if f := b.Frame(i); len(f) >= headerLen && len(f) <= maxFrame {
+					out(f)
+				}
 			}
 		})
 	})

@@ -171,5 +171,8 @@ func (p *Port) shut() error {
 	}
 	p.gate.Close()
 	p.sw.remove(p) // again: what it sent until now may have been learned
+	p.sw.mu.Lock()
+	defer p.sw.mu.Unlock()
+	delete(p.sw.open, p)
 	return err
 }

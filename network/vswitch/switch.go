@@ -33,7 +33,8 @@ type Switch struct {
 	learned learned
 	start   time.Time // of the clock that stations and floods are measured by
 
-	mu     sync.Mutex // held to replace fixed
+	mu     sync.Mutex     // held to replace fixed
+	open   map[*Port]bool // ports to close; those whose other end is gone are not in fixed
 	closed bool
 }
 
@@ -58,7 +59,7 @@ func (a address) reserved() bool { return a&^0xf == 0x0180c2000000 }
 
 // New returns a Switch without ports. Close it when it is no longer used.
 func New(c Config) *Switch {
-	s := &Switch{config: c, start: time.Now()}
+	s := &Switch{config: c, start: time.Now(), open: map[*Port]bool{}}
 	s.fixed.Store(&fixed{})
 	s.learned.ports = map[address]*station{}
 	return s
@@ -78,6 +79,7 @@ func (s *Switch) add(p *Port, mac net.HardwareAddr) error {
 	if s.closed {
 		return errClosed
 	}
+	s.open[p] = true
 	old := s.fixed.Load()
 	macs := old.macs
 	if mac != nil {
@@ -120,7 +122,7 @@ func (s *Switch) remove(p *Port) {
 func (s *Switch) Close() error {
 	s.mu.Lock()
 	s.closed = true
-	ports := s.fixed.Load().ports
+	ports := slices.Collect(maps.Keys(s.open))
 	s.mu.Unlock()
 	var errs []error
 	for _, p := range ports {
