@@ -215,12 +215,14 @@ func listenHost(t testing.TB, addr string, serve func(*net.TCPConn)) uint16 {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup
+	ctx, cancel := context.WithCancel(context.Background())
 	wg.Go(func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
+			context.AfterFunc(ctx, func() { c.Close() })
 			wg.Go(func() {
 				defer c.Close()
 				serve(c.(*net.TCPConn))
@@ -228,6 +230,7 @@ func listenHost(t testing.TB, addr string, serve func(*net.TCPConn)) uint16 {
 		}
 	})
 	t.Cleanup(func() {
+		cancel()
 		l.Close()
 		wg.Wait()
 	})

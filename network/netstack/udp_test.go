@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -286,21 +285,43 @@ func TestPing(t *testing.T) {
 	}
 }
 
-// TestPingDenied has one notice, and an answer.
+// TestPingDenied is answered by an error.
 func TestPingDenied(t *testing.T) {
-	var unreachable atomic.Int32
-	gw, g := newPair(t, func(c *Config) { c.Uplink = false })
-	g.seen = func(f []byte) {
-		if len(f) > 36 && f[23] == byte(header.ICMPv4ProtocolNumber) && f[34] == byte(header.ICMPv4DstUnreachable) {
-			if checksum.Checksum(f[34:], 0) != 0xffff {
-				return
-			}
-			unreachable.Add(1)
+	cfg := defaultConfig(1500)
+	cfg.Uplink = false
+	unreachable := make(chan bool, 8)
+	cfg.Send = func(f []byte) {
+		if f[12] == 6 && f[13] == 8 || len(f) < 36 || f[23] != byte(header.ICMPv4ProtocolNumber) {
+			return
 		}
+		unreachable <- f[34] == byte(header.ICMPv4DstUnreachable) && checksum.Checksum(f[34:], 0) == 0xffff
 	}
-	_ = gw
-	g.ping(t, netip.MustParseAddr("192.0.2.1"), 10)
-	if unreachable.Load() == 0 {
-		t.Error("no answer to a ping without an uplink")
+	g, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer g.Close()
+	g.Input(arpFor(gwAddr)) // lets the gateway know the guest
+	g.Input(echoRequest(netip.MustParseAddr("192.0.2.1")))
+	select {
+	case ok := <-unreachable:
+		if !ok {
+			t.Error("the answer is no \"unreachable\", or its checksum is wrong")
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("no answer")
+	}
+}
+
+// echoRequest is a ping of the guest's.
+func echoRequest(to netip.Addr) []byte {
+	f := make([]byte, header.EthernetMinimumSize+header.IPv4MinimumSize+echoSize)
+	header.Ethernet(f).Encode(&header.EthernetFields{SrcAddr: tcpip.LinkAddress(guestMAC), DstAddr: tcpip.LinkAddress(gatewayMAC), Type: header.IPv4ProtocolNumber})
+	ip := header.IPv4(f[header.EthernetMinimumSize:])
+	ip.Encode(&header.IPv4Fields{TotalLength: uint16(len(ip)), TTL: 64, Protocol: uint8(header.ICMPv4ProtocolNumber), SrcAddr: fromNetip(guestAddr), DstAddr: fromNetip(to)})
+	ip.SetChecksum(^ip.CalculateChecksum())
+	m := ip[header.IPv4MinimumSize:]
+	m[0], m[7] = byte(header.ICMPv4Echo), 7
+	binary.BigEndian.PutUint16(m[2:], ^checksum.Checksum(m, 0))
+	return f
 }
