@@ -170,7 +170,7 @@ func (c *conn) ReadFrom(r io.Reader) (int64, error) {
 	c.wq.EventRegister(&end)
 	defer c.wq.EventUnregister(&end)
 
-	if c.ep.Readiness(waiter.EventHUp) != 0 {
+	if c.ep.Readiness(waiter.EventHUp)&waiter.EventHUp != 0 {
 		return 0, net.ErrClosed
 	}
 	p := pump{c: c}
