@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,16 +16,17 @@ func TestStockClients(t *testing.T) {
 	if !isolated(t) {
 		return
 	}
-	signal := func(sig syscall.Signal) func(*segment, *exec.Cmd) {
-		return func(s *segment, cmd *exec.Cmd) {
-			if err := cmd.Process.Signal(sig); err != nil { // ip has become the client
-				s.Fatal(err)
-			}
+	signal := func(sig syscall.Signal, cmd *exec.Cmd) func() {
+		if sig == 0 {
+			return nil
 		}
+		send := func() { _ = cmd.Process.Signal(sig) } // ip has become the client; it may have ended
+		send()
+		return send
 	}
 	files := t.TempDir()
 	dhclient := func(args ...string) []string {
-		return append([]string{"dhclient", "-v", "-lf", filepath.Join(files, "leases"), "-pf", filepath.Join(files, "pid")}, args...)
+		return append([]string{"dhclient", "-d", "-lf", filepath.Join(files, "leases"), "-pf", filepath.Join(files, "pid")}, args...)
 	}
 	short := func(c *Config) { c.Lease = 10 * time.Second }
 	host := func(c *Config) {
@@ -36,50 +38,36 @@ func TestStockClients(t *testing.T) {
 		is4    bool
 		config func(*Config)
 		start  []string
-		// renew and release make the client do so; nil: it does by itself.
-		renew, release func(*segment, *exec.Cmd)
+		// renew and release are signals that make the client do so. Without them it renews by itself, and is called once more with -r.
+		renew, release syscall.Signal
 	}{
-		{"dhclient", true, true, short, dhclient("-d", "eth0"), nil,
-			func(s *segment, _ *exec.Cmd) { s.inside(dhclient("-r", "eth0")...) }},
-		{"dhclient6", true, false, short, dhclient("-6", "-d", "eth0"), nil,
-			func(s *segment, _ *exec.Cmd) { s.inside(dhclient("-6", "-r", "eth0")...) }},
-		{"dhclient6 of a Host", true, false, func(c *Config) { short(c); host(c) }, dhclient("-6", "-d", "eth0"), nil,
-			func(s *segment, _ *exec.Cmd) { s.inside(dhclient("-6", "-r", "eth0")...) }},
-		{"udhcpc", true, true, host, []string{"udhcpc", "-f", "-i", "eth0"}, signal(syscall.SIGUSR1), signal(syscall.SIGUSR2)},
-		{"udhcpc, over UDP", false, true, nil, []string{"udhcpc", "-f", "-i", "eth0"}, signal(syscall.SIGUSR1), signal(syscall.SIGUSR2)},
-		{"dhcpcd", true, true, host, []string{"dhcpcd", "-B", "-4", "--noarp", "eth0"},
-			signal(syscall.SIGUSR1), signal(syscall.SIGALRM)},
-		{"dhcpcd6", true, false, host, []string{"dhcpcd", "-B", "-6", "eth0"},
-			signal(syscall.SIGUSR1), signal(syscall.SIGALRM)},
+		{"dhclient", true, true, short, dhclient("eth0"), 0, 0},
+		{"dhclient6", true, false, short, dhclient("-6", "eth0"), 0, 0},
+		{"udhcpc", true, true, host, []string{"udhcpc", "-f", "-i", "eth0"}, syscall.SIGUSR1, syscall.SIGUSR2},
+		{"udhcpc, over UDP", false, true, nil, []string{"udhcpc", "-f", "-i", "eth0"}, syscall.SIGUSR1, syscall.SIGUSR2},
+		{"dhcpcd", true, true, host, []string{"dhcpcd", "-B", "-4", "--noarp", "eth0"}, syscall.SIGUSR1, syscall.SIGALRM},
+		{"dhcpcd6", true, false, host, []string{"dhcpcd", "-B", "-6", "eth0"}, syscall.SIGUSR1, syscall.SIGALRM},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newSegment(t, tt.frames, tt.config)
 			cmd := s.start(tt.start...)
-			addr := s.wait(Leased, tt.is4)
+			addr := s.wait(Leased, tt.is4, nil)
 			if h := s.server.host(mac(1)); h.Addr.IsValid() && addr != h.Addr && addr != h.Addr6 {
 				t.Errorf("it has %v; want the address that is reserved", addr)
 			}
 			is := func(a netip.Addr) bool { return a == addr }
 			s.waitAddr(is, true)
-			if tt.renew != nil {
-				tt.renew(s, cmd)
-			}
-			if again := s.wait(Renewed, tt.is4); again != addr {
+			if again := s.wait(Renewed, tt.is4, signal(tt.renew, cmd)); again != addr {
 				t.Errorf("it renewed %v; has %v", again, addr)
 			}
 			if routes := s.inside("ip", "route"); tt.is4 && !strings.Contains(routes, "default via 10.0.0.1 dev eth0") {
 				t.Errorf("the routes are\n%s", routes)
 			}
-			tt.release(s, cmd)
-			for tt.renew == nil { // it may have renewed once more
-				e := <-s.events
-				if e.Kind == Released {
-					break
-				}
+			release := signal(tt.release, cmd)
+			if tt.release == 0 {
+				s.inside(append(slices.Clone(tt.start), "-r")...)
 			}
-			if tt.renew != nil {
-				s.wait(Released, tt.is4)
-			}
+			s.wait(Released, tt.is4, release)
 			s.waitAddr(is, false)
 			if n := s.server.Dropped(); n != 0 {
 				t.Errorf("%d messages were dropped", n)
