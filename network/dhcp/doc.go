@@ -9,7 +9,7 @@
 // Addresses are never laid out one by one: a pool is a list of ranges, and only what a client has or had is in memory, 65,536 bindings at
 // most. A client's first choice is a hash of its MAC, so that it gets the same address in each run if no other client is in its way.
 //
-// Clients are hostile. What they can take away from each other is addresses that are not reserved, until their leases end: an offer holds an
-// address for seconds, and a client can set aside no more than a few addresses by declining them. A client whose MAC is in Config.Hosts
-// always gets its address.
+// Clients are hostile. What they can take away from each other is addresses that are not reserved, until their leases end, and for that they
+// have to pose as many: an offer holds an address for seconds, and a MAC can neither hold more than 32 addresses nor set aside more
+// than 4 by declining them. A client whose MAC is in Config.Hosts always gets its address.
 package dhcp

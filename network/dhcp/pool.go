@@ -20,6 +20,8 @@ const (
 	declineTime = 10 * time.Minute
 	// maxDeclines is how many addresses a client can set aside at a time.
 	maxDeclines = 4
+	// maxPerMAC is how many addresses that are not reserved a MAC can hold, with as many identifiers.
+	maxPerMAC = 32
 )
 
 // A pool is the addresses of one family and whose they are. Its methods want the Server's lock.
@@ -35,6 +37,7 @@ type pool struct {
 	used     int                 // bindings that are not reserved, maxBindings at most
 	timed    expiry              // those that are not remembered only
 	old      list.List           // those that are, the oldest first
+	holds    map[string]int      // how many of timed are not reserved, by who has them
 	declines map[string]int      // addresses set aside, by who declined them
 	declined int                 // their number
 	told     bool                // that the pool is exhausted
@@ -67,7 +70,8 @@ type client struct {
 }
 
 func newPool(s *Server, subnet netip.Prefix, ranges []Range, server netip.Addr, reserved []Range) (*pool, error) {
-	p := &pool{server: s, subnet: subnet, byAddr: map[netip.Addr]*binding{}, byKey: map[string]*binding{}, declines: map[string]int{}}
+	p := &pool{server: s, subnet: subnet, byAddr: map[netip.Addr]*binding{}, byKey: map[string]*binding{},
+		holds: map[string]int{}, declines: map[string]int{}}
 	if !subnet.IsValid() {
 		return p, nil
 	}
@@ -123,6 +127,9 @@ func (p *pool) free(a netip.Addr) bool {
 func (p *pool) offer(c *client, asked netip.Addr) *binding {
 	b := p.byKey[c.key]
 	switch {
+	case b != nil && b.state != remembered:
+	case p.greedy(c):
+		b = nil
 	case b != nil:
 	case c.reserved.IsValid():
 		b = p.create(c, c.reserved)
@@ -145,6 +152,10 @@ func (p *pool) offer(c *client, asked netip.Addr) *binding {
 func (p *pool) take(c *client, addr netip.Addr) *binding {
 	own := p.byKey[c.key]
 	switch {
+	case own != nil && own.addr == addr && own.state != remembered:
+		return own
+	case p.greedy(c):
+		return nil
 	case own != nil && own.addr == addr:
 		return own
 	case c.reserved.IsValid():
@@ -158,6 +169,11 @@ func (p *pool) take(c *client, addr netip.Addr) *binding {
 		p.remove(own)
 	}
 	return p.create(c, addr)
+}
+
+// greedy reports whether c can't have one more address.
+func (p *pool) greedy(c *client) bool {
+	return !c.reserved.IsValid() && p.holds[who(c.mac, c.key)] >= maxPerMAC
 }
 
 // unused is the address that a new client is to get; invalid: there is none. The search ends after as many steps as there are bindings.
@@ -212,10 +228,30 @@ func (p *pool) set(b *binding, s State, d time.Duration) {
 		b.elem = nil
 	}
 	b.state, b.expires = s, p.server.now.Add(d)
-	if b.index < 0 {
-		heap.Push(&p.timed, b)
-	} else {
+	if b.index >= 0 {
 		heap.Fix(&p.timed, b.index)
+		return
+	}
+	heap.Push(&p.timed, b)
+	p.count(b, 1)
+}
+
+// unset takes a binding out of those that have a state that ends.
+func (p *pool) unset(b *binding) {
+	if b.index >= 0 {
+		heap.Remove(&p.timed, b.index)
+		p.count(b, -1)
+	}
+}
+
+// count adds n to what a binding's client holds.
+func (p *pool) count(b *binding, n int) {
+	if b.reserved {
+		return
+	}
+	k := who(b.mac, b.key)
+	if p.holds[k] += n; p.holds[k] == 0 {
+		delete(p.holds, k)
 	}
 }
 
@@ -225,6 +261,7 @@ func (p *pool) bind(b *binding, c *client, d time.Duration) {
 	if b.state == StateBound {
 		kind = Renewed
 	}
+	p.unset(b) // the client may have another MAC now
 	b.mac, b.id, b.iaid, b.name, b.leased = c.mac, c.id, c.iaid, c.name, true
 	p.set(b, StateBound, d)
 	p.server.note(kind, b.lease())
@@ -237,9 +274,7 @@ func (p *pool) end(b *binding) {
 		p.remove(b)
 		return
 	}
-	if b.index >= 0 {
-		heap.Remove(&p.timed, b.index)
-	}
+	p.unset(b)
 	b.state = remembered
 	b.elem = p.old.PushBack(b)
 }
@@ -254,23 +289,23 @@ func (p *pool) release(b *binding) {
 // aside. A reserved address is nobody else's: it will be given to the same client again.
 func (p *pool) decline(b *binding) {
 	p.server.note(Declined, b.lease())
-	who := b.who()
-	if b.reserved || p.declines[who] >= maxDeclines || uint64(p.declined+1)*2 > p.size {
+	k := who(b.mac, b.key)
+	if b.reserved || p.declines[k] >= maxDeclines || uint64(p.declined+1)*2 > p.size {
 		p.remove(b)
 		return
 	}
 	delete(p.byKey, b.key)
 	p.set(b, StateDeclined, declineTime)
-	p.declines[who]++
+	p.declines[k]++
 	p.declined++
 }
 
-// who tells clients that decline apart: by MAC, because a client can have as many identifiers as it likes.
-func (b *binding) who() string {
-	if b.mac != nil {
-		return string(b.mac)
+// who tells apart what clients take from each other: by MAC, because a client can have as many identifiers as it likes.
+func who(mac net.HardwareAddr, key string) string {
+	if mac != nil {
+		return "m" + string(mac)
 	}
-	return b.key
+	return key
 }
 
 // remove forgets a binding.
@@ -283,16 +318,15 @@ func (p *pool) remove(b *binding) {
 	if !b.reserved {
 		p.used--
 	}
-	if b.index >= 0 {
-		heap.Remove(&p.timed, b.index)
-	}
+	p.unset(b)
 	if b.elem != nil {
 		p.old.Remove(b.elem)
 	}
 	if b.state == StateDeclined {
 		p.declined--
-		if p.declines[b.who()]--; p.declines[b.who()] == 0 {
-			delete(p.declines, b.who())
+		k := who(b.mac, b.key)
+		if p.declines[k]--; p.declines[k] == 0 {
+			delete(p.declines, k)
 		}
 	}
 }

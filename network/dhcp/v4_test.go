@@ -369,3 +369,29 @@ func TestFloodIsBounded(t *testing.T) {
 		t.Error("there is no address after the offers' time")
 	}
 }
+
+// With many identifiers a client gets no more addresses than it is let have, and others get theirs.
+func TestOneMACIsBounded(t *testing.T) {
+	w := newWorld(t, nil)
+	have := map[string]bool{}
+	for i := range 300 {
+		have[w.lease(mac(1), clientID(fmt.Sprintf("id%d", i)))] = true
+	}
+	delete(have, "nothing")
+	if len(have) != maxPerMAC {
+		t.Errorf("it has %d addresses; want %d", len(have), maxPerMAC)
+	}
+	if _, got := w.ask(message(dhcpv4.MessageTypeRequest, mac(1), clientID("more"), asking("10.0.0.250"))); got != "NAK 0.0.0.0" {
+		t.Errorf("one more: %s", got)
+	}
+	if got := w.lease(mac(2)); got == "nothing" || have[got] {
+		t.Errorf("client 2 has %s", got)
+	}
+	if got := w.lease(mac(2), clientID("id0")); got == "nothing" || !have[got] {
+		t.Errorf("the first identifier on another NIC has %s; want the address that it had", got)
+	}
+	w.clock = w.clock.Add(time.Hour)
+	if got := w.lease(mac(1), clientID("more")); got == "nothing" {
+		t.Error("there is no address after the leases' time")
+	}
+}

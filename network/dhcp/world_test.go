@@ -76,6 +76,13 @@ func (w *world) check() {
 				declined++
 			}
 		}
+		held := 0
+		for _, n := range p.holds {
+			held += n
+		}
+		if held != used-old {
+			w.Errorf("%v: clients hold %d of %d addresses", p.subnet, held, used-old)
+		}
 		by := 0
 		for _, n := range p.declines {
 			by += n
