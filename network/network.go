@@ -36,6 +36,7 @@ type Networks struct {
 	ports    *publish.Set
 	// published are the ports of each job, as indices into what ports has bound.
 	published map[int][]int
+	targets   []orchestrator.Published // of what ports has bound; Host is filled in by it
 	cancel    context.CancelFunc
 	tasks     sync.WaitGroup
 }
@@ -137,7 +138,8 @@ func (n *Networks) publish(ctx context.Context) error {
 				guest := netip.AddrPortFrom(addr, uint16(p.Port+i))
 				dials[guest] = s
 				n.published[j] = append(n.published[j], len(ports))
-				ports = append(ports, publish.Port{Host: netip.AddrPortFrom(p.Host, uint16(host)), Guest: guest, Proto: p.Proto})
+				ports = append(ports, publish.Port{Host: netip.AddrPortFrom(p.Host, uint16(host)), Guest: publish.At(guest), Proto: p.Proto})
+				n.targets = append(n.targets, orchestrator.Published{Port: p.Port + i, Proto: p.Proto})
 			}
 		}
 	}
@@ -166,8 +168,9 @@ func (n *Networks) reachable(job int) (*segment, netip.Addr) {
 func (n *Networks) Published(job int) []orchestrator.Published {
 	var out []orchestrator.Published
 	for _, i := range n.published[job] {
-		b := n.ports.Bound()[i]
-		out = append(out, orchestrator.Published{Host: b.Host, Port: int(b.Guest.Port()), Proto: b.Proto})
+		p := n.targets[i]
+		p.Host = n.ports.Bound()[i]
+		out = append(out, p)
 	}
 	return out
 }
