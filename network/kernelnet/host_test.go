@@ -43,7 +43,7 @@ func TestHost(t *testing.T) {
 	if inNamespace(t) {
 		return
 	}
-	sh(t, "ip link set lo up; ip link add uplink type bridge; ip link set uplink addrgenmode none up; ip addr add 192.0.2.9/24 dev uplink")
+	sh(t, "ip link set lo up; ip link add uplink type bridge; ip link set uplink addrgenmode none; ip link set uplink up; ip addr add 192.0.2.9/24 dev uplink")
 	for _, noTap := range []bool{false, true} {
 		before, dir := everything(t), filepath.Join(t.TempDir(), "net")
 		n, err := Open(t.Context(), Spec{Scope: Host, Run: "abc", StateDir: dir, noTap: noTap, Segments: hostSegments()})
