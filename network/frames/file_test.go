@@ -198,7 +198,7 @@ func TestSendClosed(t *testing.T) {
 	}
 }
 
-// TestGate checks that Close waits for who is inside, and that nobody enters afterwards.
+// TestGate checks that Close waits for who is inside, who may enter again until then, and that nobody enters afterwards.
 func TestGate(t *testing.T) {
 	g := NewGate()
 	for range 2 {

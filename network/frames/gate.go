@@ -3,7 +3,7 @@ package frames
 import "sync/atomic"
 
 // A Gate counts who is using something, so that it is put away only after the last of them: a descriptor, whose number may be another's then.
-// Who is inside may enter again.
+// Who is inside may enter again until it is closed.
 type Gate struct {
 	n    atomic.Int64 // who is inside, and closed if nobody may enter
 	idle chan struct{}

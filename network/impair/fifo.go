@@ -70,6 +70,7 @@ func recycle(p *[]byte) {
 	for i := range buffers {
 		if cap(*p) == buffers[i].size {
 			buffers[i].pool.Put(p)
+			return // p is another one's now
 		}
 	}
 }

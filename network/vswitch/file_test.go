@@ -64,16 +64,30 @@ func open(t *testing.T, c Config) *Switch {
 func read(t *testing.T, fd int) []byte {
 	t.Helper()
 	buf := make([]byte, 1<<17)
-	n, err := unix.Read(fd, buf)
+	n, err := readInto(fd, buf)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return buf[:n]
 }
 
+// readInto reads once, over what Go's scheduler interrupts.
+func readInto(fd int, buf []byte) (int, error) {
+	for {
+		n, err := unix.Read(fd, buf)
+		if err != unix.EINTR {
+			return n, err
+		}
+	}
+}
+
 func send(t *testing.T, fd int, frame []byte) {
 	t.Helper()
-	if err := unix.Send(fd, frame, 0); err != nil {
+	err := unix.Send(fd, frame, 0)
+	for err == unix.EINTR {
+		err = unix.Send(fd, frame, 0)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 }
@@ -120,6 +134,7 @@ func TestFiles(t *testing.T) {
 	if got := read(t, a); len(got) != 1000 {
 		t.Errorf("the gateway's frame has %d bytes; want 1000", len(got))
 	}
+	s.Close() // then all is counted
 	if received, sent, dropped := p.Stats(); received != 11 || sent != 1 || dropped != 3 {
 		t.Errorf("%d received, %d sent, %d dropped; want 11, 1, 3", received, sent, dropped)
 	}
@@ -188,6 +203,7 @@ func TestImpaired(t *testing.T) {
 	for range 2 {
 		read(t, d)
 	}
+	s.Close() // then all is counted
 	if _, sent, dropped := p.Stats(); sent != 2 || dropped != 0 {
 		t.Errorf("%d sent, %d dropped; want 2 and 0", sent, dropped)
 	}
@@ -232,7 +248,7 @@ func TestFlood(t *testing.T) {
 		send(t, c, frameOf(gateway, station3, 777))
 		deadline := time.Now().Add(time.Second)
 		for {
-			size, err := unix.Read(d, buf)
+			size, err := readInto(d, buf)
 			if err != nil {
 				t.Fatal(err)
 			}
