@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"io"
+	"net/netip"
 	"path/filepath"
 
 	"github.com/hashicorp/hcl/v2"
@@ -28,6 +29,9 @@ type Options struct {
 	MemoryTotal int64
 	// CPUs is the number of CPUs of the machine. Zero: unknown.
 	CPUs int
+	// HostRoutes returns the prefixes that the machine knows a way to, but for default routes; nil: nothing is checked against them. It is
+	// called if a network names a subnet.
+	HostRoutes func() []netip.Prefix
 }
 
 // A loader carries one Load.

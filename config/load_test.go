@@ -59,6 +59,12 @@ func readCase(t testing.TB, path, dir string) *goldenCase {
 			if c.opts.MemoryTotal, err = strconv.ParseInt(value, 10, 64); err != nil {
 				t.Fatal(err)
 			}
+		case "routes":
+			var routes []netip.Prefix
+			for _, r := range strings.Fields(value) {
+				routes = append(routes, netip.MustParsePrefix(r))
+			}
+			c.opts.HostRoutes = func() []netip.Prefix { return routes }
 		case "format":
 			c.json = value == "json"
 		}

@@ -147,6 +147,7 @@ func (l *loader) buildNetworks() {
 		for _, other := range l.networks.list {
 			n.checkOverlap(l, other)
 		}
+		n.checkHostRoutes(l)
 		l.networks.built[n.Name] = n
 		l.networks.list = append(l.networks.list, n)
 	}
@@ -318,6 +319,35 @@ func (n *networkBlock) checkOverlap(l *loader, other *networkBlock) {
 	}{{"subnet", n.Subnet, other.Subnet}, {"subnet6", n.Subnet6, other.Subnet6}} {
 		if s.own.IsValid() && s.them.IsValid() && s.own.Overlaps(s.them) {
 			d.error(d.get(s.name), "Overlapping subnets", fmt.Sprintf("%s has addresses of %s, the subnet of network %q. Take another one.", s.own, s.them, other.Name))
+		}
+	}
+}
+
+// checkHostRoutes reports a subnet that has addresses which the machine has another way to. In the machine's own network namespace that can't
+// go well; elsewhere only those addresses are out of the sub-kernels' reach.
+func (n *networkBlock) checkHostRoutes(l *loader) {
+	if l.opts.HostRoutes == nil || n.Bridge != "" || n.vague {
+		return
+	}
+	d := l.decoderOf(n.in)
+	for _, s := range []struct {
+		name string
+		own  netip.Prefix
+	}{{"subnet", n.Subnet}, {"subnet6", n.Subnet6}} {
+		if !s.own.IsValid() {
+			continue
+		}
+		for _, route := range l.opts.HostRoutes() {
+			if !route.Overlaps(s.own) {
+				continue
+			}
+			text := fmt.Sprintf("%s has addresses of %s, which this machine has a way to. ", s.own, route)
+			if n.Scope == scopeHost {
+				d.error(d.get(s.name), "Subnet in use", text+"Take another one.")
+			} else {
+				l.diags.warnAt(d.get(s.name).attr.Expr.Range(), "Subnet in use", text+"The sub-kernels won't reach what is there. Take another subnet if they should.")
+			}
+			break
 		}
 	}
 }

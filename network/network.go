@@ -39,6 +39,9 @@ type Networks struct {
 	targets   []orchestrator.Published // of what ports has bound; Host is filled in by it
 	cancel    context.CancelFunc
 	tasks     sync.WaitGroup
+
+	mu    sync.Mutex
+	watch func(network int, l orchestrator.Lease) // may be nil
 }
 
 var _ orchestrator.Networks = (*Networks)(nil)
@@ -82,7 +85,7 @@ func Open(ctx context.Context, p *orchestrator.Plan, o Options) (_ *Networks, er
 
 // newSegment makes a segment that is not open yet.
 func (n *Networks) newSegment(all []*layout, at int, l *layout) *segment {
-	s := &segment{layout: l, networks: n}
+	s := &segment{layout: l, networks: n, number: at}
 	for i, other := range all {
 		if i == at {
 			continue
@@ -171,6 +174,31 @@ func (n *Networks) Published(job int) []orchestrator.Published {
 		p := n.targets[i]
 		p.Host = n.ports.Bound()[i]
 		out = append(out, p)
+	}
+	return out
+}
+
+// Watch implements orchestrator.Networks.
+func (n *Networks) Watch(f func(network int, l orchestrator.Lease)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.watch = f
+}
+
+// leased tells who watches of a lease. It keeps the lock meanwhile, so that nobody is told any more when Watch has returned.
+func (n *Networks) leased(network int, l orchestrator.Lease) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.watch != nil {
+		n.watch(network, l)
+	}
+}
+
+// Describe implements orchestrator.Networks.
+func (n *Networks) Describe() []orchestrator.NetworkReport {
+	out := make([]orchestrator.NetworkReport, len(n.segments))
+	for i, s := range n.segments {
+		out[i] = orchestrator.NetworkReport{Name: s.Name, Mode: s.Mode, Subnet: s.subnet, Subnet6: s.subnet6, Gateway: s.gateway, Leases: s.leases()}
 	}
 	return out
 }

@@ -25,6 +25,7 @@ import (
 type segment struct {
 	*layout
 	networks *Networks
+	number   int            // in Plan.Networks
 	deny     []netip.Prefix // what belongs to the other networks
 	names    *names.Server
 	capture  *pcapng.Capture // nil: none

@@ -48,6 +48,40 @@ type Networks interface {
 	Attach(job int) ([]Link, error)
 	// Published are the ports of the host that lead to a job, with those that were chosen.
 	Published(job int) []Published
+	// Watch has f called for each lease of a client that is no NIC of the plan, such as a container in a sub-kernel, until the next Watch;
+	// nil: nobody watches. What f is told comes from one goroutine at a time for each network.
+	Watch(f func(network int, l Lease))
+	// Describe says what the networks are, in the plan's order.
+	Describe() []NetworkReport
+}
+
+// A Lease is an address that a network's DHCP server has given to somebody.
+type Lease struct {
+	Addr netip.Addr
+	MAC  net.HardwareAddr // nil: not known
+	// Name is what the client calls itself, without characters that names don't have; it may be empty.
+	Name string
+}
+
+// String returns ADDRESS to MAC (NAME).
+func (l Lease) String() string {
+	s := l.Addr.String()
+	if l.MAC != nil {
+		s += " to " + l.MAC.String()
+	}
+	if l.Name != "" {
+		s += " (" + l.Name + ")"
+	}
+	return s
+}
+
+// A NetworkReport says what a network was.
+type NetworkReport struct {
+	Name, Mode      string
+	Subnet, Subnet6 netip.Prefix // Subnet is the zero Prefix where others give out the addresses
+	Gateway         netip.Addr   // the same
+	// Leases are those of clients that were no NICs of the plan, when the run ended.
+	Leases []Lease
 }
 
 // A Link is a NIC's connection, and what the guest has to know of the network behind it.

@@ -167,6 +167,8 @@ func progressText(e Event) string {
 		return escape("has " + e.Text)
 	case PortPublished:
 		return escape("published " + e.Text)
+	case Leased:
+		return escape("lease on " + e.Text)
 	case JobStopping:
 		return "stopping: " + escape(e.Text)
 	case JobEnded:

@@ -11,7 +11,9 @@ type Report struct {
 	Duration time.Duration
 	// Interrupted says that the user ended the run, and TimedOut that its own time was up, before it was done.
 	Interrupted, TimedOut bool
-	Subkernels            []SubkernelReport
+	// Networks are all of the plan, in its order.
+	Networks   []NetworkReport
+	Subkernels []SubkernelReport
 }
 
 // A SubkernelReport says how one job went, and whether that is what was expected of it.

@@ -123,7 +123,7 @@ func TestDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	documented := make(map[string]bool)
-	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_.\\[\\]]+)` \\|").FindAllStringSubmatch(string(text), -1) {
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z0-9_.\\[\\]]+)` \\|").FindAllStringSubmatch(string(text), -1) {
 		documented[m[1]] = true
 	}
 	fields := make(map[string]bool)

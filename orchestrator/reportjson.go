@@ -21,6 +21,7 @@ type jsonReport struct {
 	ExitCode    int              `json:"exit_code"`
 	Interrupted bool             `json:"interrupted"`
 	TimedOut    bool             `json:"timed_out"`
+	Networks    []jsonNet        `json:"networks"`
 	Subkernels  []*jsonSubkernel `json:"subkernels"`
 }
 
@@ -47,6 +48,21 @@ type jsonSubkernel struct {
 	Logs          string     `json:"logs"`
 	Console       []string   `json:"console"`
 	Steps         []jsonStep `json:"steps"`
+}
+
+type jsonNet struct {
+	Name    string      `json:"name"`
+	Mode    string      `json:"mode"`
+	Subnet  string      `json:"subnet"`
+	Subnet6 string      `json:"subnet6"`
+	Gateway string      `json:"gateway"`
+	Leases  []jsonLease `json:"leases"`
+}
+
+type jsonLease struct {
+	Address string `json:"address"`
+	MAC     string `json:"mac"`
+	Name    string `json:"name"`
 }
 
 type jsonNIC struct {
@@ -123,7 +139,7 @@ func (r *Report) json() *jsonReport {
 	out := &jsonReport{
 		Schema: Schema, Project: r.Project, RunDir: r.RunDir, Started: r.Started, DurationMS: millis(r.Duration),
 		OK: r.OK(), ExitCode: r.ExitCode(), Interrupted: r.Interrupted, TimedOut: r.TimedOut,
-		Subkernels: make([]*jsonSubkernel, len(r.Subkernels)),
+		Networks: jsonNets(r.Networks), Subkernels: make([]*jsonSubkernel, len(r.Subkernels)),
 	}
 	for i := range r.Subkernels {
 		out.Subkernels[i] = r.Subkernels[i].json()
@@ -153,7 +169,29 @@ func (r *SubkernelReport) json() *jsonSubkernel {
 	return out
 }
 
-// jsonNICs and jsonPorts never return nil, which would be null.
+func jsonNets(nets []NetworkReport) []jsonNet {
+	out := make([]jsonNet, len(nets))
+	for i, n := range nets {
+		out[i] = jsonNet{Name: n.Name, Mode: n.Mode, Leases: make([]jsonLease, len(n.Leases))}
+		for _, s := range []struct {
+			text  *string
+			value interface {
+				IsValid() bool
+				String() string
+			}
+		}{{&out[i].Subnet, n.Subnet}, {&out[i].Subnet6, n.Subnet6}, {&out[i].Gateway, n.Gateway}} {
+			if s.value.IsValid() {
+				*s.text = s.value.String()
+			}
+		}
+		for j, l := range n.Leases {
+			out[i].Leases[j] = jsonLease{Address: l.Addr.String(), MAC: l.MAC.String(), Name: l.Name}
+		}
+	}
+	return out
+}
+
+// jsonNets, jsonNICs and jsonPorts never return nil, which would be null.
 func jsonNICs(nics []NICResult) []jsonNIC {
 	out := make([]jsonNIC, len(nics))
 	for i, n := range nics {

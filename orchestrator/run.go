@@ -39,6 +39,11 @@ func Run(ctx context.Context, p *Plan, rt Runtime, o Options) *Report {
 		defer timer.Stop()
 		r.timeUp = timer.C
 	}
+	if nets := o.Networks; nets != nil {
+		nets.Watch(func(network int, l Lease) {
+			r.observe(Event{Time: time.Now(), Job: -1, Kind: Leased, Text: p.Networks[network].Name + ": " + l.String()})
+		})
+	}
 	r.loop()
 	// The loop has seen every job's end; this waits for the last lines of their goroutines, and for the observer.
 	_ = r.group.Wait() // the goroutines return no errors: each job's result is in its task
@@ -255,6 +260,10 @@ func (r *run) report() *Report {
 	rep.TimedOut = r.ending != nil && r.ending.why == timeUp
 	for i := range r.tasks {
 		rep.Subkernels[i] = r.tasks[i].result
+	}
+	if r.options.Networks != nil {
+		r.options.Networks.Watch(nil) // the last event is the run's end
+		rep.Networks = r.options.Networks.Describe()
 	}
 	return rep
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"runtime"
 	"syscall"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sekexe/sekexe/config"
+	"github.com/sekexe/sekexe/network/kernelnet"
 	"github.com/sekexe/sekexe/orchestrator"
 )
 
@@ -23,6 +25,15 @@ func memoryTotal() int64 {
 		return 0
 	}
 	return int64(si.Totalram) * int64(si.Unit)
+}
+
+// hostRoutes are the machine's; none if they can't be told.
+func hostRoutes() []netip.Prefix {
+	routes, err := kernelnet.Routes()
+	if err != nil {
+		return nil
+	}
+	return routes
 }
 
 // cpuCount is the number of CPUs that this process may use.

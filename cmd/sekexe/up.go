@@ -269,7 +269,7 @@ func (p *projectFlags) load() (*config.Project, error) {
 	}
 	project, diags := config.Load(config.Options{
 		Files: p.files, Dir: dir, Stdin: os.Stdin, Vars: p.vars, VarFiles: p.varFiles, Environ: os.Environ(),
-		MemoryTotal: memoryTotal(), CPUs: cpuCount(),
+		MemoryTotal: memoryTotal(), CPUs: cpuCount(), HostRoutes: hostRoutes,
 	})
 	if err := p.show(diags); err != nil {
 		return nil, failure(err)
