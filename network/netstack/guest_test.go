@@ -33,7 +33,7 @@ type guest struct {
 	// seen, if not nil, gets what the gateway sends as well.
 	seen func([]byte)
 
-	in, out chan []byte
+	in, out chan *[]byte
 	wg      sync.WaitGroup
 	done    chan struct{}
 }
@@ -42,19 +42,23 @@ type guest struct {
 const queueLength = 1024
 
 func newGuest(mtu int) *guest {
-	g := &guest{in: make(chan []byte, queueLength), out: make(chan []byte, queueLength), done: make(chan struct{})}
+	g := &guest{in: make(chan *[]byte, queueLength), out: make(chan *[]byte, queueLength), done: make(chan struct{})}
 	cfg := Config{MAC: guestMAC, MTU: mtu, Send: enqueue(g.out)}
 	g.link = newLink(cfg)
 	g.stack = newStack()
 	return g
 }
 
-var testFrames = sync.Pool{New: func() any { return make([]byte, 0, MaxMTU+14) }}
+var testFrames = sync.Pool{New: func() any {
+	b := make([]byte, 0, MaxMTU+14)
+	return &b
+}}
 
 // enqueue copies frames into a queue, and drops them if it is full.
-func enqueue(q chan []byte) func([]byte) {
+func enqueue(q chan *[]byte) func([]byte) {
 	return func(f []byte) {
-		b := append(testFrames.Get().([]byte)[:0], f...)
+		b := testFrames.Get().(*[]byte)
+		*b = append((*b)[:0], f...)
 		select {
 		case q <- b:
 		default:
@@ -63,12 +67,12 @@ func enqueue(q chan []byte) func([]byte) {
 	}
 }
 
-func (g *guest) pump(q chan []byte, to func([]byte)) {
+func (g *guest) pump(q chan *[]byte, to func([]byte)) {
 	g.wg.Go(func() {
 		for {
 			select {
 			case f := <-q:
-				to(f)
+				to(*f)
 				testFrames.Put(f)
 			case <-g.done:
 				return
