@@ -6,6 +6,9 @@ import (
 	"net/netip"
 	"strconv"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // BenchmarkNew is what a segment with an uplink costs at its start and end.
@@ -29,6 +32,15 @@ func BenchmarkUpload(b *testing.B) { benchMTUs(b, benchUpload) }
 // BenchmarkDownload is the other way.
 func BenchmarkDownload(b *testing.B) { benchMTUs(b, benchDownload) }
 
+// cpu is what this process has used.
+func cpu(b *testing.B) time.Duration {
+	var r unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &r); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}
+
 func benchMTUs(b *testing.B, f func(*testing.B, *guest, func(func(*net.TCPConn)) netip.AddrPort)) {
 	for _, mtu := range []int{1500, 9000, 65000} {
 		b.Run(strconv.Itoa(mtu), func(b *testing.B) {
@@ -49,6 +61,7 @@ func benchUpload(b *testing.B, g *guest, listen func(func(*net.TCPConn)) netip.A
 	data := make([]byte, benchChunk)
 	b.SetBytes(benchChunk)
 	n := 0
+	begin := cpu(b)
 	for b.Loop() {
 		if _, err := c.Write(data); err != nil {
 			b.Fatal(err)
@@ -56,6 +69,7 @@ func benchUpload(b *testing.B, g *guest, listen func(func(*net.TCPConn)) netip.A
 		n++
 	}
 	c.CloseWrite()
+	b.ReportMetric(float64((cpu(b)-begin).Microseconds())/float64(n), "cpu-µs/MiB")
 	if all := <-got; all != int64(n)*benchChunk {
 		b.Fatalf("%d bytes arrived of %d", all, n*benchChunk)
 	}
@@ -72,11 +86,13 @@ func benchDownload(b *testing.B, g *guest, listen func(func(*net.TCPConn)) netip
 	}))
 	buf := make([]byte, benchChunk)
 	b.SetBytes(benchChunk)
+	begin := cpu(b)
 	for b.Loop() {
 		if _, err := io.ReadFull(c, buf); err != nil {
 			b.Fatal(err)
 		}
 	}
+	b.ReportMetric(float64((cpu(b)-begin).Microseconds())/float64(b.N), "cpu-µs/MiB")
 }
 
 // BenchmarkConnect is a connection made, used and closed.

@@ -162,7 +162,7 @@ func TestWants(t *testing.T) {
 
 // FuzzInput has a gateway take anything.
 func FuzzInput(f *testing.F) {
-	for _, s := range [][]byte{arpFor(gwAddr), solicit(gwAddr6), solicit(LinkLocal(gatewayMAC)), syn(9, 1, 53), syn(9, 1, 1)} {
+	for _, s := range [][]byte{arpFor(gwAddr), solicit(gwAddr6), solicit(LinkLocal(gatewayMAC)), syn(9, 1, 53), syn(9, 1, 1), echoRequest(gwAddr), echoRequest(guestAddr)} {
 		f.Add(s)
 	}
 	cfg := defaultConfig(1500)
@@ -187,9 +187,13 @@ func FuzzInput(f *testing.F) {
 		g.Input(b)
 		// Most bytes would fail at the addresses: let them be right.
 		if len(b) >= header.EthernetMinimumSize+header.IPv4MinimumSize {
+			b = bytes.Clone(b)
 			copy(b, gatewayMAC)
-			if b[12] == 8 {
+			switch {
+			case b[12] == 8 && b[13] == 0:
 				copy(b[26:], guestAddr.AsSlice())
+			case b[12] == 0x86 && len(b) >= header.EthernetMinimumSize+header.IPv6MinimumSize:
+				copy(b[22:], guestAddr6.AsSlice())
 			}
 			g.Input(b)
 		}
