@@ -49,7 +49,6 @@ func newGuest(mtu int) *guest {
 	return g
 }
 
-var testFrames = sync.Pool{New: func() any { b := make([]byte, 0, MaxMTU+14); return &b }}
 var testFrames = sync.Pool{New: func() any {
 	b := make([]byte, 0, MaxMTU+14)
 	return &b
@@ -58,14 +57,12 @@ var testFrames = sync.Pool{New: func() any {
 // enqueue copies frames into a queue, and drops them if it is full.
 func enqueue(q chan *[]byte) func([]byte) {
 	return func(f []byte) {
-		p := testFrames.Get().(*[]byte)
-		*p = append((*p)[:0], f...)
 		b := testFrames.Get().(*[]byte)
 		*b = append((*b)[:0], f...)
 		select {
-		case q <- p:
+		case q <- b:
 		default:
-			testFrames.Put(p)
+			testFrames.Put(b)
 		}
 	}
 }
