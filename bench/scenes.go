@@ -22,8 +22,10 @@ type scene struct {
 }
 
 var scenes = []scene{
-	{name: "run", budget: "at most 1.8", run: func(e *env) (result, error) { return e.runScene("--", "/bin/true") }},
-	{name: "run-shell", run: func(e *env) (result, error) { return e.runScene("true") }},
+	{name: "run", budget: "at most 1.8", run: func(e *env) (result, error) { return e.runScene("--net", "none", "--", "/bin/true") }},
+	{name: "run-shell", run: func(e *env) (result, error) { return e.runScene("--net", "none", "true") }},
+	{name: "run-user", budget: "at most 2.5", run: func(e *env) (result, error) { return e.runScene("--", "/bin/true") }},
+	{name: "run-lease", budget: "at most 2.5", run: (*env).leaseScene},
 	{name: "up-8", budget: "at most 1.5", run: func(e *env) (result, error) { return e.upScene(8) }},
 	{name: "up-64", budget: "at most 1.5", run: func(e *env) (result, error) { return e.upScene(64) }},
 	{name: "up-256", budget: "at most 1.5", long: true, run: func(e *env) (result, error) { return e.upScene(256) }},
@@ -45,6 +47,18 @@ var scenes = []scene{
 	{name: "idle-host", budget: "at most 80 MB", run: func(e *env) (result, error) {
 		return e.idleScene("MB", func(f *idleFigures) float64 { return f.host })
 	}},
+	{name: "net-user", run: func(e *env) (result, error) { return e.netScene("user", between) }},
+	{name: "net-bridge", budget: "at least 0.9", run: func(e *env) (result, error) { return e.netScene("bridge", between) }},
+	{name: "net-tun", run: func(e *env) (result, error) { return e.netScene("tun", between) }},
+	{name: "net-user-up", budget: "at least 1000 Mbit/s", run: func(e *env) (result, error) { return e.netScene("user", toHost) }},
+	{name: "net-user-down", budget: "at least 1000 Mbit/s", run: func(e *env) (result, error) { return e.netScene("user", toGuest) }},
+	{name: "net-bridge-up", run: func(e *env) (result, error) { return e.netScene("bridge", toHost) }},
+	{name: "net-bridge-down", run: func(e *env) (result, error) { return e.netScene("bridge", toGuest) }},
+	{name: "net-tun-up", run: func(e *env) (result, error) { return e.netScene("tun", toHost) }},
+	{name: "net-user-rtt", run: func(e *env) (result, error) { return e.latencyScene("user") }},
+	{name: "net-bridge-rtt", run: func(e *env) (result, error) { return e.latencyScene("bridge") }},
+	{name: "peer-slirp4netns", run: func(e *env) (result, error) { return e.netPeerScene("slirp4netns") }},
+	{name: "peer-pasta", run: func(e *env) (result, error) { return e.netPeerScene("pasta") }},
 	{name: "peer-script", run: func(e *env) (result, error) { return e.peerScene(script) }},
 	{name: "peer-bwrap", run: func(e *env) (result, error) { return e.peerScene(bubblewrap) }},
 	{name: "peer-runc", run: func(e *env) (result, error) { return e.peerScene(runc) }},
@@ -79,7 +93,7 @@ func (e *env) runScene(args ...string) (result, error) {
 // upScene measures sekexe up of many sub-kernels that run true, against as many floors, as many at once as there are CPUs.
 func (e *env) upScene(count int) (result, error) {
 	file := filepath.Join(e.dir, "up.hcl")
-	text := fmt.Sprintf("kernel \"k\" {\n  path = %q\n}\nsubkernel \"s\" {\n  count = %d\n  kernel = kernel.k\n  memory = \"64M\"\n  command = [\"/bin/true\"]\n}\n", e.kernel, count)
+	text := fmt.Sprintf("kernel \"k\" {\n  path = %q\n}\nsubkernel \"s\" {\n  count = %d\n  kernel = kernel.k\n  memory = \"64M\"\n  network = \"none\"\n  command = [\"/bin/true\"]\n}\n", e.kernel, count)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return result{}, err
 	}
