@@ -145,7 +145,7 @@ for t in t0 t1; do
 done
 ip link set br0 up
 boot() { # NAME CPU TAP
-	TMPDIR=$2 setsid taskset -c $3 "$1" mem=256M umid=$4 uml_dir=$2/ con=null con0=null,fd:1 root=/dev/root rootfstype=hostfs rootflags=/ ro \
+	TMPDIR=$2 setsid taskset -c $3 "$1" mem=256M umid=u$4 uml_dir=$2/ con=null con0=null,fd:1 root=/dev/root rootfstype=hostfs rootflags=/ ro \
 		init=$2/$4 panic=-1 lpj=$6 quiet vec0:transport=tap,ifname=$5,depth=64,gro=1 </dev/null >$2/$4.log 2>&1
 }
 boot "$1" "$2" $3 server t0 $5 & server=$!
@@ -173,7 +173,7 @@ func (e *env) bareBridge() (float64, error) {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
-	client := fmt.Sprintf("until iperf3 -c 10.0.0.1 -t %d -J >/mnt/result 2>&1; do :; done", iperfSeconds)
+	client := fmt.Sprintf("until iperf3 -c 10.0.0.1 -t %d -J >/tmp/result 2>&1; grep -q sum_received /tmp/result; do :; done; cp /tmp/result /mnt/result", iperfSeconds)
 	err = errors.Join(
 		os.WriteFile(filepath.Join(dir, "server"), fmt.Appendf(nil, bareInit, dir, "10.0.0.1", "iperf3 -s -1 >/dev/null"), 0o755),
 		os.WriteFile(filepath.Join(dir, "client"), fmt.Appendf(nil, bareInit, dir, "10.0.0.2", client), 0o755))

@@ -87,7 +87,10 @@ func TestNetwork(t *testing.T) {
 	if out := run(t, "ip", "route"); strings.Contains(out, "default via 10.7.1.1") {
 		t.Errorf("a NIC that is not the default one has a default route:\n%s", out)
 	}
-	if got, want := n.resolvText(), "nameserver 10.7.0.1\nsearch lab.example sub.lab.example\n"; got != want {
+	n.mu.Lock()
+	got := n.resolvText()
+	n.mu.Unlock()
+	if want := "nameserver 10.7.0.1\nsearch lab.example sub.lab.example\n"; got != want {
 		t.Errorf("resolv.conf is %q; want %q", got, want)
 	}
 
