@@ -13,13 +13,14 @@ import (
 // firstNICFD is the descriptor of the first NIC in the kernel's process; those of the others follow.
 const firstNICFD = lineFD + 1
 
-// vectorDepth is how many frames the vector driver reads or writes at once. More than 64 makes 7.2 warn of the weight of its NAPI.
-const vectorDepth = 64
+// vectorDepth is how many frames the vector driver reads or writes at once. It lays a buffer down for each when the NIC is switched on, so that
+// long frames get fewer: they gain nothing by more, and the boot is the slower for it. More than 64 makes 7.2 warn of the weight of its NAPI.
+func vectorDepth(mtu int) int { return max(8, min(64, 512<<10/mtu)) }
 
 // nicArg is the option of the kernel's command line for NIC number i (arch/um/drivers/vector_kern.c, and vector_user.c for the transport
 // fd). Without vec=0 the driver reads many frames in one call, which only sockets can.
 func nicArg(i int, l *orchestrator.Link) string {
-	arg := fmt.Sprintf("vec%d:transport=fd,fd=%d,mac=%s,mtu=%d,depth=%d", i, firstNICFD+i, l.MAC, l.MTU, vectorDepth)
+	arg := fmt.Sprintf("vec%d:transport=fd,fd=%d,mac=%s,mtu=%d,depth=%d", i, firstNICFD+i, l.MAC, l.MTU, vectorDepth(l.MTU))
 	if !l.Socket {
 		arg += ",vec=0"
 	}
