@@ -40,3 +40,18 @@ subkernel "check" {
     command = "echo ${var.greeting}, I am ${each.key}"
   }
 }
+
+# Sub-kernels reach each other by name, and the host as "gateway": a file without a network block has one network, which all are on. A file
+# with one says who is on which, and publishes ports of sub-kernels on this machine: see docs/networks.md.
+#
+# network "lan" {
+#   subnet = "10.77.0.0/24"
+# }
+#
+# subkernel "web" {
+#   service = true
+#   nic "lan" { address = "10.77.0.5" }
+#   publish = ["8080:80"]
+#   command = ["busybox", "httpd", "-f", "-p", "80", "-h", "/srv"]
+#   ready { port = 80 }
+# }
