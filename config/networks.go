@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"os"
@@ -235,11 +236,16 @@ func (d *decoder) bridge() string {
 
 func (d *decoder) uplink(n *networkBlock) string {
 	usual := uplinkUser
-	if n.Bridge != "" {
+	switch {
+	case n.Bridge != "":
 		usual = uplinkNone
+	case n.Mode == modeTun && n.Scope == scopeHost:
+		usual = uplinkNAT
 	}
 	u := d.oneOf("uplink", usual, uplinkUser, uplinkNAT, uplinkNone)
 	switch v := d.get("uplink"); {
+	case !n.vague && v != nil && u == uplinkUser && n.Mode == modeTun && n.Scope == scopeHost:
+		d.error(v, "Uplink not possible", "The host's kernel routes between its own links by itself. Say uplink = \"nat\" or \"none\", or scope = \"private\".")
 	case n.vague || u != uplinkNAT:
 	case n.Scope != scopeHost:
 		d.error(v, "Uplink not possible", "The host's kernel translates addresses for networks in its own namespace only. Say scope = \"host\" (with mode bridge or tun, as root), or uplink = \"user\".")
@@ -352,9 +358,16 @@ func (n *networkBlock) checkHostRoutes(l *loader) {
 	}
 }
 
+// lastHost is the last address of an IPv4 subnet but the broadcast address.
+func lastHost(p netip.Prefix) string {
+	b := p.Masked().Addr().As4()
+	last := binary.BigEndian.Uint32(b[:]) | (1<<(32-p.Bits()) - 1)
+	return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, last-1))).String()
+}
+
 // checkJoined reports what can't be chosen on a bridge that others are on, too.
 func (n *networkBlock) checkJoined(l *loader) {
-	if n.vague || n.Bridge == "" || n.Subnet.IsValid() || n.noSubnet {
+	if n.vague || n.Bridge == "" || n.noSubnet {
 		return
 	}
 	what := ""
@@ -364,6 +377,13 @@ func (n *networkBlock) checkJoined(l *loader) {
 	case n.Uplink == uplinkUser:
 		what = "its gateway can have"
 	default:
+		return
+	}
+	if n.Subnet.IsValid() {
+		if d := l.decoderOf(n.in); !n.Gateway.IsValid() && d.get("gateway") == nil {
+			l.diags.errorAt(n.in.block.defRange, "Missing gateway", fmt.Sprintf("The network has a gateway of its own on %s, at an address that must be nobody's there, which sekexe can't tell. Name one: gateway = %q.",
+				n.Bridge, lastHost(n.Subnet)))
+		}
 		return
 	}
 	l.diags.errorAt(n.in.block.defRange, "Missing subnet", fmt.Sprintf("Which addresses there are on %s is not sekexe's to choose. Say which ones %s: subnet = \"192.168.1.0/24\".", n.Bridge, what))

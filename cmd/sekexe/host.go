@@ -9,6 +9,7 @@ import (
 	"github.com/sekexe/sekexe/cmd/sekexe/internal/rundir"
 	"github.com/sekexe/sekexe/kernel"
 	"github.com/sekexe/sekexe/network"
+	"github.com/sekexe/sekexe/network/kernelnet"
 	"github.com/sekexe/sekexe/orchestrator"
 	"github.com/sekexe/sekexe/uml"
 )
@@ -62,6 +63,11 @@ type host struct {
 func openHost(o runOptions, maxMemory int64, tr *tracing) (*host, error) {
 	id := rundir.NewID()
 	h := &host{o: o, tracing: tr, id: id}
+	if os.Geteuid() == 0 { // nobody else can have left anything, or take it away
+		if err := kernelnet.Sweep(kernelnet.StateDir); err != nil {
+			h.notice("networks of a killed run: remove them: " + err.Error())
+		}
+	}
 	tr.span("read what to do")
 	var err error
 	if o.runDir != "" {

@@ -125,7 +125,8 @@ func (r *rules) allowed(a netip.Addr) bool {
 		return false
 	case a.Is4():
 		b := a.As4()
-		if b[0] == 0 || b[0] >= 240 || r.addr.Contains(a) {
+		// What answers at link-local addresses is meant for the host alone: a cloud's metadata service gives it credentials.
+		if b[0] == 0 || b[0] >= 240 || a.IsLinkLocalUnicast() || r.addr.Contains(a) {
 			return false
 		}
 	default:
