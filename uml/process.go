@@ -41,14 +41,14 @@ func launch(s launchSpec) (*process, error) {
 	ready := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
-		c, err := s.start()
+		pid, err := s.start()
 		if err != nil {
 			ready <- err
 			return
 		}
-		p.pid = c.Pid
+		p.pid = pid
 		ready <- nil
-		p.wait(c)
+		p.wait()
 	}()
 	if err := <-ready; err != nil {
 		return nil, err
@@ -56,42 +56,59 @@ func launch(s launchSpec) (*process, error) {
 	return p, nil
 }
 
+// noRandomize is ADDR_NO_RANDOMIZE (include/uapi/linux/personality.h).
+const noRandomize = 0x0040000
+
 // start restricts the calling thread and starts the kernel from it.
-func (s *launchSpec) start() (*os.Process, error) {
+func (s *launchSpec) start() (pid int, err error) {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return nil, fmt.Errorf("set no_new_privs: %w", err)
+		return 0, fmt.Errorf("set no_new_privs: %w", err)
 	}
+	// A kernel since 6.16 lies where it was linked to lie, and executes itself once more if its personality is another one
+	// (arch/um/os-Linux/main.c). So it has that one from the start. If it can't be had, the kernel will see to it.
+	_, _, _ = unix.RawSyscall(unix.SYS_PERSONALITY, noRandomize, 0, 0)
 	if len(s.cpus) > 0 {
 		var set unix.CPUSet
 		for _, c := range s.cpus {
 			set.Set(c)
 		}
 		if err := unix.SchedSetaffinity(0, &set); err != nil {
-			return nil, fmt.Errorf("stay on CPUs %v: %w", s.cpus, err)
+			return 0, fmt.Errorf("stay on CPUs %v: %w", s.cpus, err)
 		}
 	}
-	c, err := os.StartProcess(s.argv[0], s.argv, &os.ProcAttr{
-		Dir: "/", Env: s.env, Files: s.files,
+	// Not by os.StartProcess, which first starts a process to find out whether the host has pidfds.
+	fds := make([]uintptr, len(s.files))
+	for i, f := range s.files {
+		fds[i] = f.Fd()
+	}
+	pid, err = syscall.ForkExec(s.argv[0], s.argv, &syscall.ProcAttr{
+		Dir: "/", Env: s.env, Files: fds,
 		Sys: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGSTOP},
 	})
+	runtime.KeepAlive(s.files)
 	if err != nil {
-		return nil, err
+		return 0, &os.PathError{Op: "exec", Path: s.argv[0], Err: err}
 	}
-	s.started(c.Pid)
+	s.started(pid)
 	// A dump would hold the guest's memory. The host should rather kill a guest than what watches it. Both are best efforts.
-	_ = unix.Prlimit(c.Pid, unix.RLIMIT_CORE, &unix.Rlimit{}, nil)
-	_ = os.WriteFile("/proc/"+strconv.Itoa(c.Pid)+"/oom_score_adj", []byte("500"), 0)
-	return c, nil
+	_ = unix.Prlimit(pid, unix.RLIMIT_CORE, &unix.Rlimit{}, nil)
+	_ = os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte("500"), 0)
+	return pid, nil
 }
 
 // wait waits for the process, and kills what it left.
-func (p *process) wait(c *os.Process) {
-	st, err := c.Wait()
+func (p *process) wait() {
+	var ru syscall.Rusage
+	var ws syscall.WaitStatus
+	_, err := syscall.Wait4(p.pid, &ws, 0, &ru)
+	for err == syscall.EINTR {
+		_, err = syscall.Wait4(p.pid, &ws, 0, &ru)
+	}
 	p.kill()
 	if err == nil {
-		p.ws = st.Sys().(syscall.WaitStatus)
-		p.cpu = st.UserTime() + st.SystemTime()
-		p.peak = st.SysUsage().(*syscall.Rusage).Maxrss << 10 // getrusage(2): KiB
+		p.ws = ws
+		p.cpu = time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
+		p.peak = ru.Maxrss << 10 // getrusage(2): KiB
 	}
 	close(p.done)
 }

@@ -31,7 +31,7 @@ const pipeFD = 3
 type Reaper struct {
 	pipe    *os.File
 	started chan struct{} // closed when proc and err are final
-	proc    *os.Process
+	pid     int
 	err     error
 }
 
@@ -47,7 +47,7 @@ func Start(init, dir, notes string) (*Reaper, error) {
 	go func() {
 		defer close(r.started)
 		defer pipe.Close()
-		r.proc, r.err = startProcess(pipe, init, dir, notes, terminal)
+		r.pid, r.err = startProcess(pipe, init, dir, notes, terminal)
 	}()
 	return r, nil
 }
@@ -72,24 +72,25 @@ func terminalSettings() string {
 }
 
 // startProcess starts the process with the pipe's end, and with the terminal whose settings are given.
-func startProcess(pipe *os.File, init, dir, notes, terminal string) (*os.Process, error) {
+func startProcess(pipe *os.File, init, dir, notes, terminal string) (pid int, err error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
-		return nil, fmt.Errorf("reaper: open %s: %w", os.DevNull, err)
+		return 0, fmt.Errorf("reaper: open %s: %w", os.DevNull, err)
 	}
 	defer null.Close()
-	stdin := null
+	stdin := null.Fd()
 	if terminal != "" {
-		stdin = os.Stdin
+		stdin = uintptr(syscall.Stdin)
 	}
-	p, err := os.StartProcess(init, []string{init, Arg, dir, notes, strconv.Itoa(os.Getpid()), terminal}, &os.ProcAttr{
-		Dir: "/", Env: []string{}, Files: []*os.File{stdin, null, null, pipe},
+	// Not by os.StartProcess, which first starts a process to find out whether the host has pidfds.
+	pid, err = syscall.ForkExec(init, []string{init, Arg, dir, notes, strconv.Itoa(os.Getpid()), terminal}, &syscall.ProcAttr{
+		Dir: "/", Env: []string{}, Files: []uintptr{stdin, null.Fd(), null.Fd(), pipe.Fd()},
 		Sys: &syscall.SysProcAttr{Setsid: true}, // a terminal's Ctrl-C is not for it
 	})
 	if err != nil {
-		return nil, fmt.Errorf("reaper: start it: %w", err)
+		return 0, fmt.Errorf("reaper: start it: %w", err)
 	}
-	return p, nil
+	return pid, nil
 }
 
 // Add names a process group to kill. The kernel keeps what is written to the pipe if this process dies.
@@ -111,8 +112,11 @@ func (r *Reaper) Stop() error {
 	if r.Started() != nil {
 		return err // of which Started has told
 	}
-	err = errors.Join(err, r.proc.Kill())
-	_, werr := r.proc.Wait()
+	err = errors.Join(err, syscall.Kill(r.pid, syscall.SIGKILL)) // it is ours, and not waited for yet: no other process has its number
+	_, werr := syscall.Wait4(r.pid, nil, 0, nil)
+	for werr == syscall.EINTR {
+		_, werr = syscall.Wait4(r.pid, nil, 0, nil)
+	}
 	return errors.Join(err, werr)
 }
 
