@@ -112,8 +112,7 @@ func (m *maker) layOut() {
 	m.groups = int((m.blocks + blocksPerGroup - 1) / blocksPerGroup)
 	m.gdBlocks = descBlocks(m.groups)
 	most := min(m.blocks*1024, 1<<32-1)
-	m.reserved = min(max(descBlocks(int(most/blocksPerGroup))-m.gdBlocks, 0), addrsPerBlock)
-	m.reserved = min(m.reserved, addrsPerBlock-1-m.gdBlocks%addrsPerBlock) // one block maps them
+	m.reserved = min(max(descBlocks(int(most/blocksPerGroup))-m.gdBlocks, 0), addrsPerBlock) // one block maps them
 }
 
 func descBlocks(groups int) int { return (groups*descSize + BlockSize - 1) / BlockSize }

@@ -5,13 +5,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
 
 // sizes are those at the edges of the layout: one group, a last group that is too short, many copies of the superblock, many descriptors.
 var sizes = []int64{
-	MinSize, 17<<20 + 12345, 128 << 20, 128<<20 + 2<<20, 128<<20 + 4<<20, 256 << 20, 1 << 30, 2 << 30, 5<<30 + 777, 64 << 30, 1 << 40, MaxSize,
+	MinSize, 17<<20 + 12345, 128 << 20, 128<<20 + 2<<20, 128<<20 + 4<<20, 256 << 20, 1 << 30, 2 << 30, 5<<30 + 777, 64 << 30, MaxSize,
 }
 
 func TestMakeIsClean(t *testing.T) {
@@ -36,11 +37,11 @@ func TestMakeIsClean(t *testing.T) {
 			if err := Make(f, size, Options{Mode: 0o755, Time: time.Unix(1e9, 0)}); err != nil {
 				t.Fatal(err)
 			}
-			if size > 1<<40 {
+			if size == MaxSize {
 				return // e2fsck would take gigabytes of memory
 			}
 			out, err := exec.Command(e2fsck, "-f", "-n", name).CombinedOutput()
-			if err != nil {
+			if err != nil || strings.Contains(string(out), "? no") { // some of what it would correct doesn't count as an error
 				t.Errorf("e2fsck: %v\n%s", err, out)
 			}
 		})

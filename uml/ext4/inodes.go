@@ -135,14 +135,14 @@ func (m *maker) writeFolder(number uint32, block uint64, mode, links uint16, ent
 	})
 }
 
-// writeResizeInode writes the file that owns the blocks which are reserved for group descriptors: its double indirect block maps each of
-// them, at the index of its number, and each of them maps its copies in other groups.
+// writeResizeInode writes the file that owns the blocks which are reserved for group descriptors: its double indirect block maps each
+// of them, at the index of its number less one, and each of them maps its copies in other groups.
 func (m *maker) writeResizeInode() error {
 	indirect := make([]byte, BlockSize)
 	blocks := 1
 	for i := range m.reserved {
 		number := 1 + m.gdBlocks + i
-		le.PutUint32(indirect[number%addrsPerBlock*4:], uint32(number))
+		le.PutUint32(indirect[(number-1)%addrsPerBlock*4:], uint32(number))
 		blocks++
 		copies := make([]byte, BlockSize)
 		n := 0
