@@ -1,8 +1,8 @@
 package guest
 
 import (
+	"bytes"
 	"errors"
-	"io"
 	"os"
 	"path"
 	"slices"
@@ -13,7 +13,7 @@ import (
 	"github.com/sekexe/sekexe/guest/wire"
 )
 
-// copyPiece is how much of a file is read at once.
+// copyPiece is how much of a file is read at once, and about how much is sent at once: each write on the line costs, whatever its size.
 const copyPiece = 128 << 10
 
 // errUnwanted ends a copy that the host doesn't want any more.
@@ -24,16 +24,23 @@ type copier struct {
 	p   *initProcess
 	end wire.Copied
 	buf []byte
+	// frames go out together, small files being many.
+	frames bytes.Buffer
+	out    *wire.Writer
 }
 
 // copyOut sends what a pattern matches, and how that went.
 func (p *initProcess) copyOut(w wire.CopyOut) {
 	c := &copier{p: p, end: wire.Copied{ID: w.ID}, buf: make([]byte, copyPiece)}
+	c.out = wire.NewWriter(&c.frames)
 	matches := glob(w.Pattern)
 	for _, m := range matches {
 		if err := c.top(m); err != nil {
 			return // the host is gone, or wants something else
 		}
+	}
+	if c.flush(0) != nil {
+		return
 	}
 	c.end.Missing = len(matches) == 0
 	_ = p.out.Send(wire.KindCopied, &c.end)
@@ -82,7 +89,11 @@ func (c *copier) top(file string) error {
 	if err := unix.Stat(file, &st); err != nil {
 		return c.failed(file, err)
 	}
-	return c.send(file, path.Base(file), &st)
+	name := path.Base(file)
+	if name == "/" {
+		name = "root"
+	}
+	return c.send(file, name, &st)
 }
 
 // failed notes a file that can't be read.
@@ -104,7 +115,7 @@ func (c *copier) send(file, name string, st *unix.Stat_t) error {
 		}
 		return c.folder(file, name)
 	case unix.S_IFREG:
-		return c.file(file, &e)
+		return c.file(file, &e, st.Size)
 	case unix.S_IFLNK:
 		link, err := os.Readlink(file)
 		if err != nil {
@@ -118,10 +129,26 @@ func (c *copier) send(file, name string, st *unix.Stat_t) error {
 }
 
 func (c *copier) entry(e *wire.CopyEntry) error {
+	_ = c.out.Send(wire.KindCopyEntry, e) // to memory
+	return c.flush(copyPiece / 2)
+}
+
+func (c *copier) data(at int64, b []byte) error {
+	_ = c.out.WriteCopyData(c.end.ID, uint64(at), b)
+	return c.flush(copyPiece / 2)
+}
+
+// flush sends what has come together, if it is more than a number of bytes.
+func (c *copier) flush(more int) error {
+	if c.frames.Len() <= more {
+		return nil
+	}
 	if c.p.copying.Load() != uint32(c.end.ID) {
 		return errUnwanted
 	}
-	return c.p.out.Send(wire.KindCopyEntry, e)
+	err := c.p.out.WriteFrames(c.frames.Bytes())
+	c.frames.Reset()
+	return err
 }
 
 func (c *copier) folder(file, name string) error {
@@ -149,54 +176,54 @@ func (c *copier) folder(file, name string) error {
 	return nil
 }
 
-// file sends a file without its holes.
-func (c *copier) file(file string, e *wire.CopyEntry) error {
-	f, err := os.Open(file)
+// file sends a file without its holes. The system calls are plain ones: package os makes more of them.
+func (c *copier) file(file string, e *wire.CopyEntry, size int64) error {
+	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return c.failed(file, err)
 	}
-	defer f.Close()
+	defer unix.Close(fd)
 	if err := c.entry(e); err != nil {
 		return err
 	}
 	at, hole := int64(0), false
 	for {
-		n, err := f.ReadAt(c.buf, at)
+		n, err := unix.Pread(fd, c.buf, at)
+		if err != nil {
+			return c.failed(file, err)
+		}
 		if n == 0 {
-			if err != nil && err != io.EOF {
-				return c.failed(file, err)
-			}
 			break
 		}
-		if c.p.copying.Load() != uint32(c.end.ID) {
-			return errUnwanted
-		}
 		if hole = isZero(c.buf[:n]); hole {
-			at = c.skipHole(f, at+int64(n))
-			continue
-		}
-		if err := c.p.out.WriteCopyData(c.end.ID, uint64(at), c.buf[:n]); err != nil {
+			at = skipHole(fd, at+int64(n))
+		} else if err := c.data(at, c.buf[:n]); err != nil {
 			return err
+		} else {
+			at += int64(n)
 		}
-		at += int64(n)
+		if n < len(c.buf) && at == size {
+			break
+		}
 	}
 	if hole {
-		return c.p.out.WriteCopyData(c.end.ID, uint64(at), nil)
+		return c.data(at, nil)
 	}
 	return nil
 }
 
 // skipHole returns where the next data is, or the end of the file, from an offset on.
-func (c *copier) skipHole(f *os.File, at int64) int64 {
-	next, err := f.Seek(at, unix.SEEK_DATA)
-	if err == nil {
+func skipHole(fd int, at int64) int64 {
+	next, err := unix.Seek(fd, at, unix.SEEK_DATA)
+	switch {
+	case err == nil:
 		return max(at, next)
-	}
-	if !errors.Is(err, unix.ENXIO) { // the file system knows no holes
+	case err != unix.ENXIO: // the file system knows no holes
 		return at
 	}
-	if st, err := f.Stat(); err == nil {
-		return max(at, st.Size())
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) == nil {
+		return max(at, st.Size)
 	}
 	return at
 }

@@ -132,6 +132,16 @@ func (w *Writer) Write(k Kind, parts ...[]byte) error {
 	return nil
 }
 
+// WriteFrames writes frames that another Writer has made, by one call of the underlying Write.
+func (w *Writer) WriteFrames(frames []byte) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, err := w.w.Write(frames); err != nil {
+		return fmt.Errorf("wire: write frames: %w", err)
+	}
+	return nil
+}
+
 // Send writes one frame with a message.
 func (w *Writer) Send(k Kind, m Message) error { return w.Write(k, Append(nil, m)) }
 
