@@ -27,6 +27,7 @@ type receiver struct {
 	id      wire.ID
 	want    *orchestrator.CopyOut
 	pattern bool
+	most    int // files and folders
 	// failed is told of the first error, after which the rest is dropped.
 	failed func()
 
@@ -55,7 +56,7 @@ type receivedFile struct {
 
 func newReceiver(id wire.ID, want *orchestrator.CopyOut, failed func()) *receiver {
 	return &receiver{
-		id: id, want: want, pattern: strings.ContainsAny(want.From, `*?[\`), failed: failed, folders: map[string]time.Time{},
+		id: id, want: want, pattern: strings.ContainsAny(want.From, `*?[\`), failed: failed, folders: map[string]time.Time{}, most: maxCopied,
 		res: orchestrator.CopyResult{From: want.From, To: want.To},
 	}
 }
@@ -92,8 +93,8 @@ func (r *receiver) entry(e *wire.CopyEntry) error {
 	if err := r.closeFile(); err != nil {
 		return err
 	}
-	if r.res.Files == maxCopied {
-		return fmt.Errorf("there are more than %d files", maxCopied)
+	if r.res.Files == r.most {
+		return fmt.Errorf("there are more than %d files", r.most)
 	}
 	r.res.Files++
 	if err := checkName(e.Name); err != nil {
@@ -104,9 +105,12 @@ func (r *receiver) entry(e *wire.CopyEntry) error {
 		return err
 	}
 	when := time.Unix(0, e.MTime)
-	if name == "." { // the destination itself
+	switch {
+	case name == "." && e.Type == wire.TypeFolder: // the destination itself
 		r.addFolder(name, when)
 		return nil
+	case name == ".":
+		return fmt.Errorf("guest: %w: an entry of type %d", wire.ErrProtocol, e.Type)
 	}
 	if parent := path.Dir(name); parent != "." {
 		if _, ok := r.folders[parent]; !ok {
