@@ -165,11 +165,10 @@ func (c *copier) folder(file, name string) error {
 		var st unix.Stat_t
 		child := file + "/" + n
 		if err := unix.Lstat(child, &st); err != nil {
-			err = c.failed(child, err)
-		} else {
-			err = c.send(child, name+"/"+n, &st)
+			_ = c.failed(child, err)
+			continue
 		}
-		if err != nil {
+		if err := c.send(child, name+"/"+n, &st); err != nil {
 			return err
 		}
 	}
