@@ -116,6 +116,7 @@ func (p *Project) writeSubkernel(body *hclwrite.Body, s *Subkernel) {
 	if s.Expect.Outcome != "exited" {
 		b.str("expect_outcome", s.Expect.Outcome)
 	}
+	b.copyOut(s.CopyOut)
 	b.nested("root").str("mode", s.Root.Mode)
 	p.writeNested(b, s, steps)
 }
@@ -141,6 +142,13 @@ func (p *Project) writeNested(b blockWriter, s *Subkernel, steps []Step) {
 			tb.str("size", formatSize(t.Size))
 		}
 		tb.str("mode", fmt.Sprintf("%04o", t.Mode))
+	}
+	for _, d := range s.Disks {
+		db := b.nested("disk", d.Target)
+		db.str("size", formatSize(d.Size))
+		db.str("file", d.File)
+		db.str("fs", d.FS)
+		db.str("mode", fmt.Sprintf("%04o", d.Mode))
 	}
 	b.nics(s)
 	for _, st := range steps {

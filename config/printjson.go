@@ -114,6 +114,8 @@ type (
 		Cgroups     string            `json:"cgroups"`
 		Mounts      []jsonMount       `json:"mounts"`
 		Tmpfs       []jsonTmpfs       `json:"tmpfs"`
+		Disks       []jsonDisk        `json:"disks"`
+		CopyOut     []jsonCopyOut     `json:"copy_out"`
 		NICs        []jsonNIC         `json:"nics"`
 		Publish     []jsonPublish     `json:"publish"`
 		Steps       []jsonStep        `json:"steps"`
@@ -140,6 +142,19 @@ type (
 		Target    string `json:"target"`
 		SizeBytes int64  `json:"size_bytes,omitempty"` // absent: half of the memory
 		Mode      string `json:"mode"`                 // octal
+	}
+	jsonDisk struct {
+		Target    string `json:"target"`
+		SizeBytes int64  `json:"size_bytes"`
+		File      string `json:"file,omitempty"` // absent: a new one
+		FS        string `json:"fs"`
+		Mode      string `json:"mode"` // octal
+	}
+	jsonCopyOut struct {
+		From     string `json:"from"`
+		To       string `json:"to"`
+		Optional bool   `json:"optional"`
+		Limit    int64  `json:"limit_bytes"`
 	}
 	// jsonCommand is a command for the shell, or an argv.
 	jsonCommand struct {
@@ -215,7 +230,7 @@ func (p *Project) subkernelJSON(s *Subkernel) jsonSubkernel {
 	out := jsonSubkernel{
 		Name: s.Name, Block: s.Block, Kernel: kernelJSON(&s.Kernel), MemoryBytes: s.Memory, CPUs: s.CPUs, Isolation: s.Isolation, Hostname: s.Hostname,
 		Env: p.redactMap(s.Env), Workdir: s.Workdir, User: s.User, Root: jsonRoot(s.Root), Cgroups: s.Cgroups,
-		Matrix: s.matrixMap(), Mounts: []jsonMount{}, Tmpfs: []jsonTmpfs{}, NICs: nicsJSON(s.NICs), Publish: publishJSON(s.Publish), Steps: []jsonStep{}, DependsOn: []jsonDependency{}, Service: s.Service,
+		Matrix: s.matrixMap(), Mounts: []jsonMount{}, Tmpfs: []jsonTmpfs{}, Disks: []jsonDisk{}, CopyOut: []jsonCopyOut{}, NICs: nicsJSON(s.NICs), Publish: publishJSON(s.Publish), Steps: []jsonStep{}, DependsOn: []jsonDependency{}, Service: s.Service,
 		Timeout: seconds(s.Timeout), BootTimeout: seconds(s.BootTimeout), StopTimeout: seconds(s.StopTimeout),
 		ExpectExit: s.Expect.Exit, ExpectOutcome: s.Expect.Outcome, Source: jsonPlace(s.Range),
 	}
@@ -224,6 +239,12 @@ func (p *Project) subkernelJSON(s *Subkernel) jsonSubkernel {
 	}
 	for _, t := range s.Tmpfs {
 		out.Tmpfs = append(out.Tmpfs, jsonTmpfs{Target: t.Target, SizeBytes: t.Size, Mode: fmt.Sprintf("%04o", t.Mode)})
+	}
+	for _, d := range s.Disks {
+		out.Disks = append(out.Disks, jsonDisk{Target: d.Target, SizeBytes: d.Size, File: d.File, FS: d.FS, Mode: fmt.Sprintf("%04o", d.Mode)})
+	}
+	for _, c := range s.CopyOut {
+		out.CopyOut = append(out.CopyOut, jsonCopyOut{From: c.From, To: c.To, Optional: c.Optional, Limit: c.Limit})
 	}
 	for i := range s.Steps {
 		out.Steps = append(out.Steps, p.stepJSON(&s.Steps[i]))

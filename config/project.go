@@ -90,6 +90,9 @@ type Subkernel struct {
 	Cgroups string // "v2" or "v1"
 	Mounts  []Mount
 	Tmpfs   []Tmpfs
+	Disks   []Disk
+	// CopyOut is in the order of the paths in the guest.
+	CopyOut []CopyOut
 	// NICs are the network interfaces: the first is eth0.
 	NICs    []NIC
 	Publish []Publish
@@ -134,6 +137,29 @@ type Tmpfs struct {
 	Size   int64 // bytes; 0: the kernel's default, half of the memory
 	Mode   uint32
 	Range  Range
+}
+
+// A Disk is a block device of the guest's with a file system.
+type Disk struct {
+	Target string
+	Size   int64 // bytes
+	// File is the absolute path on the host of the file that holds it, which need not exist; empty: a new one that goes with the sub-kernel.
+	File  string
+	FS    string // "ext4"
+	Mode  uint32 // of its root, when it is made
+	Range Range
+}
+
+// A CopyOut is something to be copied from the guest to the host after the last step.
+type CopyOut struct {
+	// From is an absolute path in the guest, or a pattern of path.Match.
+	From string
+	// To is an absolute path on the host. It ends with a slash where it must be a folder.
+	To string
+	// Optional means that From may be missing.
+	Optional bool
+	Limit    int64 // bytes
+	Range    Range
 }
 
 // A Step is one command of a sub-kernel.

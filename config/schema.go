@@ -156,6 +156,12 @@ var (
 	userAttr    = AttrSchema{Name: "user", Type: "string", Default: "root", Doc: "Who runs the commands: a name or number, or either with `:GROUP`."}
 )
 
+var copyOutDoc = "What to copy from the guest after the last step, also when it failed or its time was up: `{ \"/var/log/app\" = \"./log\", \"/tmp/*.xml\" = \"./junit\" }`. " +
+	"A folder's contents go to the folder that is named, a file to the file that is named, or into it if it is a folder or ends with `/`; what a pattern " +
+	"(`*`, `?`, `[a-z]`) matches goes into the folder. In place of a path there may be an object: " +
+	"`{ to = \"./log\", optional = true, limit = \"4G\" }`. Where the path isn't there, or nothing matches, the sub-kernel has failed, unless the copy is optional. " +
+	"More than `limit` (`\"1G\"`) is a failure too. See [mounts](mounts.md#copying-results-out)."
+
 var subkernelSchema = &BlockSchema{
 	Name:         "subkernel",
 	Labels:       []string{"name"},
@@ -181,6 +187,7 @@ var subkernelSchema = &BlockSchema{
 		{Name: "boot_timeout", Type: "duration", Default: "\"60s\"", Doc: "The time until the guest is up."},
 		{Name: "stop_timeout", Type: "duration", Default: "\"10s\"", Doc: "The time a stop may take before the sub-kernel is killed."},
 		{Name: "expect_exit", Type: "number or list of numbers", Default: "0", Doc: "The exit statuses of the last command that count as success."},
+		{Name: "copy_out", Type: "map of paths in the guest to paths", Merged: true, Doc: copyOutDoc},
 		{Name: "expect_outcome", Type: "string", Default: "\"exited\"", Doc: "`\"panicked\"` or `\"timed-out\"` where that is what is meant to happen."},
 	},
 	Blocks: []*BlockSchema{
@@ -207,6 +214,18 @@ var subkernelSchema = &BlockSchema{
 			Attrs: []AttrSchema{
 				{Name: "size", Type: "size", Default: "half of the memory", Doc: "The most it holds."},
 				{Name: "mode", Type: "string", Default: "\"1777\"", Doc: "The permissions of its root, in octal."},
+			},
+		},
+		{
+			Name:   "disk",
+			Labels: []string{"target"},
+			Doc: "A block device of the guest's own with a file system on it, mounted at TARGET: for what is too much for memory, what has to last, and what hostfs " +
+				"can't do, such as other owners. It is a sparse file of the host, made on first use, without root; only one sub-kernel can use it at a time.",
+			Attrs: []AttrSchema{
+				{Name: "size", Type: "size", Required: true, Doc: "How large it is, at least 16M. A disk that is smaller is grown; none is made smaller."},
+				{Name: "file", Type: "path", Default: "none: the disk is new, and gone with the sub-kernel", Doc: "The file that holds it, and keeps it from run to run."},
+				{Name: "fs", Type: "string", Default: "\"ext4\"", Doc: "The file system: `\"ext4\"` is the only one."},
+				{Name: "mode", Type: "string", Default: "\"755\"", Doc: "The permissions of its root, in octal, when it is made."},
 			},
 		},
 		nicSchema,
@@ -256,11 +275,9 @@ var later = map[string][]laterName{
 		{name: "for_each", attr: true},
 	},
 	"subkernel": {
-		{name: "disk", labels: []string{"target"}},
 		{name: "docker"},
 		{name: "confine", attr: true},
 		{name: "inherits", attr: true},
-		{name: "copy_out", labels: []string{"source"}},
 		{name: "copy_in", labels: []string{"target"}},
 	},
 	"root": {

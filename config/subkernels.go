@@ -118,6 +118,7 @@ func (l *loader) buildSubkernel(in *instance) Subkernel {
 		s.Root.Mode = l.nested(in, b).oneOf("mode", "overlay", "overlay", "ro")
 	}
 	l.buildMounts(in, &s, c)
+	s.CopyOut = d.copyOut()
 	l.buildNICs(in, &s, c)
 	commandGood := l.buildSteps(in, &s, c, d)
 	l.buildService(in, &s, c, d, commandGood)
@@ -239,6 +240,7 @@ func (l *loader) buildMounts(in *instance, s *Subkernel, c content) {
 		d := l.nested(in, b)
 		s.Tmpfs = append(s.Tmpfs, Tmpfs{Target: d.target(b, targets), Size: d.tmpfsSize(), Mode: d.permissions("mode", 0o1777), Range: toRange(b.defRange)})
 	}
+	l.buildDisks(in, s, c, targets)
 }
 
 // checkSource reports the source of a mount that is missing or not readable.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -32,6 +33,9 @@ type initProcess struct {
 	exchange int
 	procs    processes
 	trace    tracer
+	disks    []*disk
+	// copying is the copy that is wanted now.
+	copying atomic.Uint32
 	// mainAt and helloAt are when Main began and when Hello was said, by clock.
 	mainAt, helloAt int64
 }
@@ -204,6 +208,13 @@ func (p *initProcess) handle(k wire.Kind, payload []byte) error {
 			return err
 		}
 		go p.probe(pr)
+	case wire.KindCopyOut:
+		var c wire.CopyOut
+		if err := wire.Decode(k, payload, &c); err != nil {
+			return err
+		}
+		p.copying.Store(uint32(c.ID))
+		go p.copyOut(c)
 	default:
 		return fmt.Errorf("init: read a frame: %w: kind %#x", wire.ErrProtocol, k)
 	}
@@ -266,6 +277,8 @@ func (p *initProcess) powerOff() {
 	end := p.trace.begin("kill what still runs")
 	p.procs.killAll()
 	end()
+	p.copying.Store(0)
+	p.unmountDisks()
 	end = p.trace.begin("sync")
 	unix.Sync()
 	end()

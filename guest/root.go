@@ -97,6 +97,7 @@ func (p *initProcess) makeRoot(s *wire.Spec, n *network) error {
 		name string
 		do   func() error
 	}{
+		{"look at the disks", func() error { return p.prepareDisks(s) }},
 		{"enter the root", func() error { return enterRoot(s) }},
 		{"mount the devices", func() error { return mountDev("/dev") }},
 		{"mount the system's file systems", mountSystem},
@@ -105,7 +106,7 @@ func (p *initProcess) makeRoot(s *wire.Spec, n *network) error {
 		{"link the devices", linkDevices},
 		{"mount the control groups", func() error { return mountCgroups(s.Cgroups) }},
 		{"show the modules", func() error { return mountModules(s) }},
-		{"mount what the spec says", func() error { return mountAll(s) }},
+		{"mount what the spec says", func() error { return p.mountAll(s) }},
 		{"settle", func() error { return settle(s, p.notice) }},
 	} {
 		end := p.trace.begin(part.name)
@@ -146,7 +147,7 @@ func linkDevices() error {
 }
 
 // mountAll makes the mounts of the Spec, each after those that it may lie in.
-func mountAll(s *wire.Spec) error {
+func (p *initProcess) mountAll(s *wire.Spec) error {
 	type step struct {
 		target string
 		do     func() error
@@ -157,6 +158,9 @@ func mountAll(s *wire.Spec) error {
 	}
 	for _, t := range s.Tmpfs {
 		steps = append(steps, step{t.Target, func() error { return mountTmpfs(t) }})
+	}
+	for _, d := range p.disks {
+		steps = append(steps, step{d.Target, func() error { return d.mount(s.Modules) }})
 	}
 	slices.SortStableFunc(steps, func(a, b step) int { return strings.Count(a.target, "/") - strings.Count(b.target, "/") })
 	for _, m := range steps {

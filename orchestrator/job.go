@@ -21,7 +21,10 @@ type Job struct {
 	Cgroups   string // "v2" or "v1"
 	Mounts    []Mount
 	Tmpfs     []Tmpfs
-	NICs      []NIC
+	Disks     []Disk
+	// CopyOut is copied from the guest after the steps, unless the sub-kernel is killed.
+	CopyOut []CopyOut
+	NICs    []NIC
 	// Publish are ports of the host that lead to ports of the guest, at the address of its first NIC that has one.
 	Publish []Publish
 	Steps   []Step
@@ -56,6 +59,22 @@ type Tmpfs struct {
 	Target string
 	Size   int64  // bytes; 0: half of the memory
 	Mode   uint32 // permission bits
+}
+
+// A Disk is a block device with a file system in the guest.
+type Disk struct {
+	Target string
+	Size   int64  // bytes
+	File   string // absolute, on the host; made if it isn't there. Empty: a new disk, which goes with the sub-kernel
+	Mode   uint32 // permission bits of its root, when it is made
+}
+
+// A CopyOut is something to copy to the host after the steps.
+type CopyOut struct {
+	From     string // absolute, in the guest, or a pattern of path.Match
+	To       string // absolute, on the host; with a slash at the end it is a folder
+	Optional bool   // it is no failure if From isn't there
+	Limit    int64  // bytes
 }
 
 // A Step is one command. Everything in it is resolved: no default is filled in later.

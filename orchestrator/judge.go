@@ -21,6 +21,9 @@ func judge(node *Node, raw Result, cause *ending, sink *jobSink) SubkernelReport
 	r.OK = r.metExpectation(byUs, ready)
 	if !r.OK {
 		r.explain(ready)
+	} else if i := r.failedCopy(); i >= 0 {
+		r.OK = false
+		r.Reason = fmt.Sprintf("copy of %s: %s", r.Copies[i].From, r.Copies[i].Error)
 	}
 	r.Stdout, r.Stderr = make([]string, len(r.Steps)), make([]string, len(r.Steps))
 	for i := range r.Steps {
@@ -124,6 +127,11 @@ func (r *SubkernelReport) failedStep() int {
 	return slices.IndexFunc(r.Steps, func(s StepResult) bool {
 		return !s.OK && s.Outcome != Skipped && s.Outcome != Cancelled && s.Outcome != Stopped
 	})
+}
+
+// failedCopy returns the first copy that failed, or -1.
+func (r *SubkernelReport) failedCopy() int {
+	return slices.IndexFunc(r.Copies, func(c CopyResult) bool { return c.Error != "" })
 }
 
 // explain fills in the reason of a failure.

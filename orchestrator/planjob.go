@@ -45,6 +45,12 @@ func newNode(sub *config.Subkernel, id string) Node {
 	for _, t := range sub.Tmpfs {
 		job.Tmpfs = append(job.Tmpfs, Tmpfs{Target: t.Target, Size: t.Size, Mode: t.Mode})
 	}
+	for _, d := range sub.Disks {
+		job.Disks = append(job.Disks, Disk{Target: d.Target, Size: d.Size, File: d.File, Mode: d.Mode})
+	}
+	for _, c := range sub.CopyOut {
+		job.CopyOut = append(job.CopyOut, CopyOut{From: c.From, To: c.To, Optional: c.Optional, Limit: c.Limit})
+	}
 	for i := range sub.Steps {
 		job.Steps = append(job.Steps, newStep(sub, &sub.Steps[i]))
 	}

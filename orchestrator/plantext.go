@@ -79,12 +79,18 @@ func (p *Plan) writeNode(b *strings.Builder, n *Node) {
 	for _, t := range job.Tmpfs {
 		fmt.Fprintf(b, "    tmpfs %s: %s\n", escape(t.Target), tmpfsSize(t.Size))
 	}
+	for _, d := range job.Disks {
+		fmt.Fprintf(b, "    disk %s: %s, %s\n", escape(d.Target), formatBytes(d.Size), p.show(diskFile(d.File)))
+	}
 	p.writeNICs(b, job)
 	if job.Ready != nil {
 		fmt.Fprintf(b, "    ready: %s (every %s, at most %s)\n", p.show(readyTest(job.Ready)), job.Ready.Interval, job.Ready.Timeout)
 	}
 	for i := range job.Steps {
 		p.writeStep(b, &job.Steps[i])
+	}
+	for _, c := range job.CopyOut {
+		fmt.Fprintf(b, "    copies %s to %s\n", escape(c.From), p.show(c.To))
 	}
 	if n.Expect.outcome() != Exited {
 		fmt.Fprintf(b, "    expects %s\n", n.Expect)
@@ -202,6 +208,13 @@ func tmpfsSize(n int64) string {
 	return formatBytes(n)
 }
 
+func diskFile(file string) string {
+	if file == "" {
+		return "new"
+	}
+	return file
+}
+
 func readyTest(r *Ready) string {
 	switch {
 	case r.Port != 0:
@@ -268,6 +281,8 @@ type jsonNode struct {
 	Isolation string         `json:"isolation"`
 	After     []jsonDep      `json:"after"`
 	Mounts    []jsonMount    `json:"mounts"`
+	Disks     []jsonDisk     `json:"disks"`
+	CopyOut   []jsonCopyOut  `json:"copy_out"`
 	NICs      []jsonPlanNIC  `json:"nics"`
 	Publish   []string       `json:"publish"`
 	Ready     string         `json:"ready"`
@@ -284,6 +299,19 @@ type jsonMount struct {
 	Target string `json:"target"`
 	Source string `json:"source"`
 	Mode   string `json:"mode"`
+}
+
+type jsonDisk struct {
+	Target string `json:"target"`
+	Size   int64  `json:"size"`
+	File   string `json:"file"`
+}
+
+type jsonCopyOut struct {
+	From     string `json:"from"`
+	To       string `json:"to"`
+	Optional bool   `json:"optional"`
+	Limit    int64  `json:"limit"`
 }
 
 type jsonPlanStep struct {
@@ -309,7 +337,7 @@ func (p *Plan) jsonNode(n *Node, wave int) jsonNode {
 	job := &n.Job
 	out := jsonNode{
 		Name: job.Name, Block: n.Block, Matrix: newJSONMatrix(n.Matrix), ID: job.ID, Wave: wave, Service: job.Service, Kernel: kernelText(&job.Kernel), Memory: job.Memory, CPUs: job.CPUs, Isolation: job.Isolation,
-		After: []jsonDep{}, Mounts: []jsonMount{}, Steps: []jsonPlanStep{}, NICs: p.jsonNICs(job), Publish: jsonPublish(job.Publish),
+		After: []jsonDep{}, Mounts: []jsonMount{}, Disks: []jsonDisk{}, CopyOut: []jsonCopyOut{}, Steps: []jsonPlanStep{}, NICs: p.jsonNICs(job), Publish: jsonPublish(job.Publish),
 		Expected: jsonExpect{Outcome: n.Expect.outcome(), Exit: n.Expect.statuses()},
 	}
 	for _, d := range n.Deps {
@@ -317,6 +345,12 @@ func (p *Plan) jsonNode(n *Node, wave int) jsonNode {
 	}
 	for _, m := range job.Mounts {
 		out.Mounts = append(out.Mounts, jsonMount{Target: m.Target, Source: p.redact(m.Source), Mode: m.Mode})
+	}
+	for _, d := range job.Disks {
+		out.Disks = append(out.Disks, jsonDisk{Target: d.Target, Size: d.Size, File: p.redact(d.File)})
+	}
+	for _, c := range job.CopyOut {
+		out.CopyOut = append(out.CopyOut, jsonCopyOut{From: c.From, To: p.redact(c.To), Optional: c.Optional, Limit: c.Limit})
 	}
 	if job.Ready != nil {
 		out.Ready = p.redact(readyTest(job.Ready))

@@ -48,6 +48,7 @@ type jsonSubkernel struct {
 	Logs          string     `json:"logs"`
 	Console       []string   `json:"console"`
 	Steps         []jsonStep `json:"steps"`
+	Copied        []jsonCopy `json:"copied"`
 }
 
 type jsonNet struct {
@@ -119,6 +120,14 @@ type jsonLogs struct {
 	Stderr string `json:"stderr"`
 }
 
+type jsonCopy struct {
+	From  string `json:"from"`
+	To    string `json:"to"`
+	Files int    `json:"files"`
+	Bytes int64  `json:"bytes"`
+	Error string `json:"error"`
+}
+
 // millis is a time span, in JSON a number of milliseconds with at most three decimals.
 type millis time.Duration
 
@@ -157,7 +166,10 @@ func (r *SubkernelReport) json() *jsonSubkernel {
 		PeakMemory: r.PeakMemory, CPUMS: millis(r.CPU), Logs: r.Logs,
 		Console: append([]string{}, r.Console...), // [], not null
 		NICs:    jsonNICs(r.NICs), Published: jsonPorts(r.Published),
-		Steps: make([]jsonStep, len(r.Steps)),
+		Steps: make([]jsonStep, len(r.Steps)), Copied: make([]jsonCopy, len(r.Copies)),
+	}
+	for i, c := range r.Copies {
+		out.Copied[i] = jsonCopy(c)
 	}
 	for i := range r.Steps {
 		s := &r.Steps[i]

@@ -105,6 +105,8 @@ type Result struct {
 	KernelVersion string
 	KernelPath    string
 	Steps         []StepResult
+	// Copies are those of Job.CopyOut that were begun, or could have been.
+	Copies []CopyResult
 	// Started is when the boot began: the zero time for a job that never did.
 	Started time.Time
 	// Boot is from there until hello, Up until the first step can start, Ready until a service was ready, Total until nothing is left.
@@ -118,6 +120,14 @@ type Result struct {
 	NICs []NICResult
 	// Logs is the folder with the job's logs; empty if there is none.
 	Logs string
+}
+
+// A CopyResult says what was copied out.
+type CopyResult struct {
+	From, To string
+	Files    int    // folders and links included
+	Bytes    int64  // of the files, holes included
+	Error    string // why it is not complete; empty: it is
 }
 
 // A StepResult says how one step went.

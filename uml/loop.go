@@ -2,6 +2,7 @@ package uml
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -43,6 +44,10 @@ func (s *session) loop(ctx context.Context, stop <-chan struct{}) {
 		case <-ctx.Done():
 			s.endNow(s.stopping())
 			return
+		case id := <-s.copyFailed:
+			if s.copying != nil && s.copying.id == id {
+				s.copyDone(&wire.Copied{}, nil)
+			}
 		case <-s.jobTimer.C:
 			s.end(ending{outcome: orchestrator.TimedOut, reason: fmt.Sprintf("it ran for longer than %v", s.job.Timeout), job: true})
 		case <-s.deadline.C:
@@ -94,6 +99,8 @@ func (s *session) handle(f frame) error {
 		if s.in != nil && id == s.in.id {
 			s.in.heard(f.kind)
 		}
+	case wire.KindCopied:
+		return s.copied(f.payload)
 	case wire.KindLeased:
 		return s.leased(f.payload)
 	case wire.KindNotice:
@@ -289,6 +296,8 @@ func (s *session) expired() {
 	switch {
 	case s.phase == booting || s.phase == greeted:
 		s.endNow(ending{outcome: orchestrator.BootFailed, job: true, reason: s.bootOverdue()})
+	case s.copying != nil:
+		s.copyDone(&wire.Copied{}, errors.New("it took too long"))
 	case s.phase == off:
 		s.proc.kill()
 	case s.ending == nil:
@@ -314,13 +323,29 @@ func (s *session) bootOverdue() string {
 	return fmt.Sprintf("the kernel did not say hello within %v", t)
 }
 
-// powerOff asks the guest to end.
+// powerOff copies out what is wanted, and asks the guest to end then.
 func (s *session) powerOff() {
 	s.phase = off
 	s.mark = s.span("steps", s.mark)
 	s.ready.stop()
+	if !s.copyNext() {
+		s.sayPowerOff()
+	}
+}
+
+// flushTimeout is how long a guest may take to write what it has in memory to its disks.
+const flushTimeout = 2 * time.Minute
+
+func (s *session) sayPowerOff() {
+	if len(s.job.CopyOut) > 0 {
+		s.mark = s.span("copy out", s.mark)
+	}
 	s.out.put(wire.KindPowerOff)
-	s.deadline.Reset(max(powerOffTimeout, s.job.StopTimeout))
+	limit := max(powerOffTimeout, s.job.StopTimeout)
+	if len(s.disks) > 0 {
+		limit = max(limit, flushTimeout)
+	}
+	s.deadline.Reset(limit)
 }
 
 func (s *session) signal(n int, wholeSession bool) {

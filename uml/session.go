@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,6 +31,7 @@ type session struct {
 	sink orchestrator.Sink
 	// links are the job's NICs. Their files are closed once the kernel's process has them.
 	links []orchestrator.Link
+	disks []disk
 
 	info     *kernel.Info
 	dir      string // scratch
@@ -42,6 +44,9 @@ type session struct {
 	readErr  error      // why it was closed; valid then
 	console  *console
 	tasks    sync.WaitGroup // the readers, and inputs
+	// receiver is of the last copy that was asked for; nil: none was. The reader passes on to it what comes.
+	receiver   atomic.Pointer[receiver]
+	copyFailed chan wire.ID // a copy that can't go on
 
 	releaseBoot func()
 	start       time.Time
@@ -62,7 +67,8 @@ type session struct {
 	deadline *time.Timer // of the phase or the ending
 	jobTimer *time.Timer // of the job
 	ready    readiness
-	words    int // that went by files
+	words    int       // that went by files
+	copying  *receiver // nil: no copy is under way
 }
 
 // A phase is how far a sub-kernel has come.
@@ -90,7 +96,7 @@ type frame struct {
 }
 
 func newSession(r *Runtime, job *orchestrator.Job, links []orchestrator.Link, sink orchestrator.Sink) *session {
-	return &session{rt: r, job: job, links: links, sink: sink, frames: make(chan frame, 16)}
+	return &session{rt: r, job: job, links: links, sink: sink, frames: make(chan frame, 16), copyFailed: make(chan wire.ID, 1)}
 }
 
 // run boots the sub-kernel, lets its steps run, and returns when nothing of it is left.
@@ -131,6 +137,9 @@ func (s *session) boot(ctx context.Context) (err error) {
 	}
 	if err := checkMemoryDir(s.rt.scratch.base, j.Memory); err != nil {
 		return &MemoryError{err}
+	}
+	if err := s.openDisks(); err != nil {
+		return err
 	}
 	if s.dir, s.exchange, err = s.rt.folder(); err != nil {
 		return fmt.Errorf("scratch folder: make it: %w", err)
@@ -188,6 +197,10 @@ func (s *session) launch() error {
 	for i := range s.links {
 		args.nics = append(args.nics, nicArg(i, &s.links[i]))
 		files = append(files, s.links[i].File)
+	}
+	for i := range s.disks {
+		args.disks = append(args.disks, diskArg(i, len(files)))
+		files = append(files, s.disks[i].file)
 	}
 	cpus, release := s.rt.cpus.take(s.job.CPUs)
 	if lpj != 0 {
@@ -247,6 +260,13 @@ func (s *session) read() {
 			}
 			continue
 		}
+		if k == wire.KindCopyEntry || k == wire.KindCopyData {
+			if err := s.receive(k, payload); err != nil {
+				s.readErr = err
+				return
+			}
+			continue
+		}
 		if len(payload) > maxWord {
 			s.readErr = fmt.Errorf("guest: %w: a frame of kind %#x with %d bytes", wire.ErrProtocol, k, len(payload))
 			return
@@ -300,6 +320,7 @@ func (s *session) cleanUp() {
 			s.res.Console = s.console.tail()
 		}
 	}
+	s.closeDisks()
 	if s.line != nil {
 		s.line.Close()
 	}

@@ -17,6 +17,7 @@ func (s *session) finish() {
 	<-s.proc.done
 	<-s.console.done
 	s.span("the kernel powers off", s.mark)
+	s.cutCopies()
 	r := &s.res
 	switch {
 	case s.ending != nil && s.ending.job:
@@ -107,6 +108,9 @@ func (s *session) spec() wire.Spec {
 	}
 	for _, t := range j.Tmpfs {
 		sp.Tmpfs = append(sp.Tmpfs, wire.Tmpfs{Target: t.Target, Size: t.Size, Mode: t.Mode})
+	}
+	for i := range j.Disks {
+		sp.Disks = append(sp.Disks, wireDisk(i, &j.Disks[i]))
 	}
 	return sp
 }

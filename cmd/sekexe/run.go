@@ -29,7 +29,7 @@ type runFlags struct {
 	memory, kernel, flavour, modules, workdir, user, hostname, root, cgroups, isolation string
 	net                                                                                 string
 	publish                                                                             []string
-	env, volumes, reports                                                               []string
+	env, volumes, disks, copyOut, reports                                               []string
 	cpus                                                                                int
 	timeout, bootTimeout, stopTimeout                                                   time.Duration
 	tty, noTTY, noStdin                                                                 bool
@@ -71,6 +71,8 @@ the command can't be run or isn't found, 130 or 143 if run was interrupted.`,
 	fl.StringArrayVarP(&f.env, "env", "e", nil, "environment: NAME=VALUE, or NAME or a pattern such as 'GO*' to pass variables on")
 	fl.StringVarP(&f.workdir, "workdir", "w", "", "folder to start in (default: the current one)")
 	fl.StringArrayVarP(&f.volumes, "volume", "v", nil, "mount: SOURCE:TARGET[:ro|rw|overlay] (default ro)")
+	fl.StringArrayVar(&f.disks, "disk", nil, "give the sub-kernel a disk: TARGET=SIZE[:FILE]; FILE keeps it, and is made if it isn't there")
+	fl.StringArrayVar(&f.copyOut, "copy-out", nil, "copy a file, folder or pattern out after the command, also if it fails: GUEST:HOST")
 	fl.StringVarP(&f.user, "user", "u", "", "user to run as: NAME or UID, and :GROUP (default root)")
 	fl.StringVar(&f.hostname, "hostname", "sekexe", "name of the sub-kernel's host")
 	fl.StringVar(&f.root, "root", "overlay", "root: overlay (writable, in memory) or ro")
@@ -184,6 +186,12 @@ func (f *runFlags) supervise(ctx context.Context, h *host, plan *orchestrator.Pl
 		return rep, in.status()
 	}
 	f.explain(r)
+	if c := failedCopy(r); c != nil {
+		say("error", "copy of "+c.From+": "+c.Error)
+		if r.Status == 0 {
+			return rep, exitFailed
+		}
+	}
 	return rep, r.Status
 }
 
@@ -246,13 +254,21 @@ func (f *runFlags) job(args []string) (*orchestrator.Job, error) {
 	if err != nil {
 		return nil, err
 	}
+	disks, err := parseDisks(f.disks)
+	if err != nil {
+		return nil, err
+	}
+	copies, err := parseCopyOut(f.copyOut)
+	if err != nil {
+		return nil, err
+	}
 	step, err := f.step(args)
 	if err != nil {
 		return nil, err
 	}
 	return &orchestrator.Job{
 		Name: "run", ID: "run", Hostname: f.hostname, Kernel: choice, Memory: mem, CPUs: f.cpus, Isolation: isolation,
-		RootMode: f.root, Cgroups: f.cgroups, Mounts: mounts, Steps: []orchestrator.Step{*step},
+		RootMode: f.root, Cgroups: f.cgroups, Mounts: mounts, Disks: disks, CopyOut: copies, Steps: []orchestrator.Step{*step},
 		BootTimeout: f.bootTimeout, StopTimeout: f.stopTimeout,
 	}, nil
 }
@@ -380,45 +396,6 @@ func (f *runFlags) environ() ([]string, error) {
 		list = append(list, k+"="+env[k])
 	}
 	return list, nil
-}
-
-// parseVolumes reads --volume.
-func parseVolumes(volumes []string) ([]orchestrator.Mount, error) {
-	var ms []orchestrator.Mount
-	for _, v := range volumes {
-		w := strings.Split(v, ":")
-		m := orchestrator.Mount{Mode: "ro"}
-		switch len(w) {
-		case 3:
-			m.Mode = w[2]
-			fallthrough
-		case 2:
-			m.Source, m.Target = w[0], w[1]
-		default:
-			return nil, misuse("--volume %s: want SOURCE:TARGET or SOURCE:TARGET:MODE", v)
-		}
-		if m.Mode != "ro" && m.Mode != "rw" && m.Mode != "overlay" {
-			return nil, misuse("--volume %s: want ro, rw or overlay in place of %q", v, m.Mode)
-		}
-		if !path.IsAbs(m.Target) || path.Clean(m.Target) == "/" {
-			return nil, misuse("--volume %s: want an absolute path for the target, and not /", v)
-		}
-		m.Target = path.Clean(m.Target)
-		abs, err := filepath.Abs(m.Source)
-		if err == nil {
-			_, err = os.Stat(abs)
-		}
-		if err != nil {
-			var pe *os.PathError
-			if errors.As(err, &pe) {
-				err = pe.Err
-			}
-			return nil, misuse("--volume %s: source %s: %w", v, m.Source, err)
-		}
-		m.Source = abs
-		ms = append(ms, m)
-	}
-	return ms, nil
 }
 
 // kernelChoice is the kernel that the flags name.

@@ -21,6 +21,7 @@ var messages = map[Kind]Message{
 	KindSpec: &Spec{
 		Hostname: "box", Root: "overlay", Cgroups: "v2", Modules: "/m", Trace: true,
 		Mounts: []Mount{{"/s", "/t", "rw", true}, {Source: "/only"}}, Tmpfs: []Tmpfs{{"/x", 1 << 33, 0o1777}},
+		Disks: []Disk{{"ubda", "/d", true}, {Device: "ubdb"}},
 		NICs: []NIC{{Device: "vec0"}, {
 			Device: "vec1", Name: "eth1", MTU: 65521, DHCP: true, Address: "10.0.0.5/24", Address6: "fd00::5/64", Router: "10.0.0.1",
 			Router6: "fe80::1", Default: true, DNS: []string{"10.0.0.1", "fd00::1"}, Search: []string{"lab"}, LeaseTimeout: 1e10,
@@ -30,9 +31,12 @@ var messages = map[Kind]Message{
 		ID: 3, Argv: []string{"sh", "-c", "\xff\x01", ""}, Env: []string{"A=b"}, Dir: "/d", User: "u:g", Umask: 0o27, Input: true, TTY: true,
 		Rows: 24, Cols: math.MaxUint16, Quiet: true,
 	},
-	KindResize: &Resize{ID: 1, Rows: 2, Cols: 3},
-	KindSignal: &Signal{ID: 1, Number: 15, Session: true},
-	KindProbe:  &Probe{ID: 7, Port: 65535},
+	KindResize:    &Resize{ID: 1, Rows: 2, Cols: 3},
+	KindSignal:    &Signal{ID: 1, Number: 15, Session: true},
+	KindCopyOut:   &CopyOut{ID: 1, Pattern: "/a*"},
+	KindCopyEntry: &CopyEntry{ID: 1, Name: "a/\xff", Type: TypeLink, Mode: 0o7777, MTime: math.MinInt64, Link: "b"},
+	KindCopied:    &Copied{ID: 1, Missing: true, Skipped: 2, Failed: 3, Error: "e"},
+	KindProbe:     &Probe{ID: 7, Port: 65535},
 }
 
 func empty(m Message) Message {

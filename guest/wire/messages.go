@@ -28,6 +28,7 @@ type Spec struct {
 	Modules string
 	Mounts  []Mount
 	Tmpfs   []Tmpfs
+	Disks   []Disk
 	NICs    []NIC
 	// Trace asks for a Trace before Done.
 	Trace bool
@@ -61,6 +62,48 @@ type Tmpfs struct {
 	Target string
 	Size   int64  // bytes; 0: the kernel's default
 	Mode   uint32 // permission bits
+}
+
+// A Disk is a block device with an ext4 file system, which the host has made.
+type Disk struct {
+	Device string // as the kernel has named it: "ubda"
+	Target string
+	// Fleeting disks are gone with the sub-kernel: nothing on them has to last.
+	Fleeting bool
+}
+
+// CopyOut asks for all files that a pattern matches.
+type CopyOut struct {
+	ID      ID     // of the copy: it is not a command
+	Pattern string // absolute; of path.Match
+}
+
+// CopyEntry is one file, folder or link of what is copied.
+type CopyEntry struct {
+	ID ID
+	// Name is its path, relative to the folder of what the pattern matched: the first part is the last of what matched.
+	Name string
+	// Type is TypeFile, TypeFolder or TypeLink.
+	Type  int
+	Mode  uint32 // permission bits
+	MTime int64  // nanoseconds since 1970
+	Link  string // where a link leads
+}
+
+// The types of a CopyEntry.
+const (
+	TypeFile = iota
+	TypeFolder
+	TypeLink
+)
+
+// Copied says how a copy ended.
+type Copied struct {
+	ID      ID
+	Missing bool   // nothing matched
+	Skipped int    // how many devices, sockets and pipes were left out
+	Failed  int    // how many files could not be read
+	Error   string // why the first of them could not be
 }
 
 // A NIC is a network interface.
@@ -171,6 +214,11 @@ func (m *Spec) fields(c *codec) {
 		c.int64(&t.Size)
 		integer(c, &t.Mode)
 	})
+	list(c, &m.Disks, func(d *Disk) {
+		c.string(&d.Device)
+		c.string(&d.Target)
+		c.bool(&d.Fleeting)
+	})
 	list(c, &m.NICs, func(n *NIC) { n.fields(c) })
 	c.bool(&m.Trace)
 }
@@ -248,4 +296,26 @@ func (m *Probe) fields(c *codec) {
 func (m *Probed) fields(c *codec) {
 	integer(c, &m.ID)
 	c.bool(&m.OK)
+}
+
+func (m *CopyOut) fields(c *codec) {
+	integer(c, &m.ID)
+	c.string(&m.Pattern)
+}
+
+func (m *CopyEntry) fields(c *codec) {
+	integer(c, &m.ID)
+	c.string(&m.Name)
+	integer(c, &m.Type)
+	integer(c, &m.Mode)
+	c.int64(&m.MTime)
+	c.string(&m.Link)
+}
+
+func (m *Copied) fields(c *codec) {
+	integer(c, &m.ID)
+	c.bool(&m.Missing)
+	integer(c, &m.Skipped)
+	integer(c, &m.Failed)
+	c.string(&m.Error)
 }

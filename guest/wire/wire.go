@@ -22,7 +22,7 @@ import (
 )
 
 // Protocol is the version that Hello carries. Both ends come from one build, so that a difference means a mixed-up installation.
-const Protocol = 3
+const Protocol = 4
 
 // MaxPayload is the greatest length of a payload on the line, in bytes.
 const MaxPayload = 1 << 20
@@ -67,6 +67,13 @@ const (
 	KindTrace
 	// Leased (Leased): a NIC has a lease, at the start and at each renewal or change.
 	KindLeased
+	// CopyEntry (CopyEntry) is a file or folder of what is copied out, each folder before what is in it.
+	KindCopyEntry
+	// CopyData (ID, an offset as a uint64, then bytes) is a piece of the file of the last CopyEntry; what lies between pieces is zeros.
+	// Without bytes it says that the file ends at the offset.
+	KindCopyData
+	// Copied (Copied) ends the answer to a CopyOut.
+	KindCopied
 )
 
 // What the host sends.
@@ -86,6 +93,8 @@ const (
 	KindProbe
 	// PowerOff (no payload) kills all that runs and ends the sub-kernel. Done follows.
 	KindPowerOff
+	// CopyOut (CopyOut) asks for files. It ends the answer to an earlier one.
+	KindCopyOut
 )
 
 // ErrProtocol is what errors about the other end's bytes wrap.
@@ -119,6 +128,16 @@ func (w *Writer) Write(k Kind, parts ...[]byte) error {
 	_, err := w.w.Write(w.buf)
 	if err != nil {
 		return fmt.Errorf("wire: write a frame of kind %#x: %w", k, err)
+	}
+	return nil
+}
+
+// WriteFrames writes frames that another Writer has made, by one call of the underlying Write.
+func (w *Writer) WriteFrames(frames []byte) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, err := w.w.Write(frames); err != nil {
+		return fmt.Errorf("wire: write frames: %w", err)
 	}
 	return nil
 }
@@ -186,6 +205,22 @@ func SplitID(k Kind, payload []byte) (ID, []byte, error) {
 		return 0, nil, fmt.Errorf("wire: decode a frame of kind %#x: %w: no ID in %d bytes", k, ErrProtocol, len(payload))
 	}
 	return ID(binary.BigEndian.Uint32(payload)), payload[4:], nil
+}
+
+// WriteCopyData writes a piece of a file at an offset.
+func (w *Writer) WriteCopyData(id ID, offset uint64, data []byte) error {
+	var b [12]byte
+	binary.BigEndian.PutUint32(b[:], uint32(id))
+	binary.BigEndian.PutUint64(b[4:], offset)
+	return w.Write(KindCopyData, b[:], data)
+}
+
+// SplitCopyData is the inverse of WriteCopyData. Its error wraps ErrProtocol.
+func SplitCopyData(payload []byte) (id ID, offset uint64, data []byte, err error) {
+	if len(payload) < 12 {
+		return 0, 0, nil, fmt.Errorf("wire: decode a frame of kind %#x: %w: no offset in %d bytes", KindCopyData, ErrProtocol, len(payload))
+	}
+	return ID(binary.BigEndian.Uint32(payload)), binary.BigEndian.Uint64(payload[4:]), payload[12:], nil
 }
 
 // Count reads the number of an InputTaken frame, behind its ID. Its error wraps ErrProtocol.
