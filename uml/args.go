@@ -23,6 +23,7 @@ type bootArgs struct {
 	cpus     int    // of the guest
 	fast     bool   // seccomp in place of ptrace
 	nics     []string
+	disks    []string
 }
 
 // argv is the command line of a kernel. Its own options come from arch/um (linux --help lists them), the others from
@@ -44,6 +45,7 @@ func (a bootArgs) argv() []string {
 		"panic=-1",
 	}
 	args = append(args, a.nics...)
+	args = append(args, a.disks...)
 	if a.fast {
 		args = append(args, "seccomp=on")
 	}

@@ -96,7 +96,7 @@ func (s *session) vanished(when string) string {
 func (s *session) spec() wire.Spec {
 	j := s.job
 	sp := wire.Spec{
-		Hostname: j.Hostname, Root: j.RootMode, Cgroups: j.Cgroups, Modules: s.info.Modules,
+		Hostname: j.Hostname, Root: wireRoot(&j.Root), Cgroups: j.Cgroups, Modules: s.info.Modules,
 		Trace: s.rt.o.Trace != nil,
 	}
 	for _, m := range j.Mounts {
@@ -109,6 +109,15 @@ func (s *session) spec() wire.Spec {
 		sp.Tmpfs = append(sp.Tmpfs, wire.Tmpfs{Target: t.Target, Size: t.Size, Mode: t.Mode})
 	}
 	return sp
+}
+
+// wireRoot is what the guest is told of its root.
+func wireRoot(r *orchestrator.Root) wire.Root {
+	w := wire.Root{Mode: r.Mode, Source: r.Source, FileSystem: r.FileSystem, Size: r.Size, KeepRun: r.Container && r.Mode != "ro"}
+	if r.FileSystem != "" {
+		w.Source, w.Disk = "", rootDisk
+	}
+	return w
 }
 
 // exec sends a step on its way.
