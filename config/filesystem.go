@@ -11,7 +11,7 @@ import (
 // A RootError says why a file can't be the root of a guest, and what to do about it.
 type RootError struct {
 	Text   string // what it is
-	Advice string // sentences
+	Advice string // in the form of a hint: without a capital and a full stop
 }
 
 // Error returns the text.
@@ -36,7 +36,7 @@ func FileSystemOf(path string) (string, error) {
 		return "", err
 	}
 	if !st.Mode().IsRegular() {
-		return "", &RootError{"neither a folder nor a regular file", "Name the root of a system, or a file with an ext4, squashfs or erofs file system."}
+		return "", &RootError{"neither a folder nor a regular file", "name the root of a system, or a file with an ext4, squashfs or erofs file system"}
 	}
 	head := make([]byte, headSize)
 	n, err := io.ReadFull(f, head)
@@ -79,22 +79,22 @@ var others = []struct {
 	what, advice string
 }{
 	{512, "EFI PART", "a whole disk with a partition table", ""},
-	{0, "QFI\xfb", "a disk image in the format qcow2", `Write the file system in it to a file of its own: qemu-img convert -O raw makes a whole disk of it, of which "losetup -P" shows the partitions.`},
-	{0, "OOOM", "a copy-on-write file of User Mode Linux's", "Name the image that it was made from."},
-	{0, "MOOO", "a copy-on-write file of User Mode Linux's", "Name the image that it was made from."},
-	{0, "XFSB", "an XFS file system", "Use ext4, squashfs or erofs."},
-	{65536 + 64, "_BHRfS_M", "a Btrfs file system", "Use ext4, squashfs or erofs."},
-	{32769, "CD001", "an ISO image", "Use ext4, squashfs or erofs."},
-	{257, "ustar", "a tar archive", `Unpack it into a folder and name that; if it comes from docker save, use image = "docker-archive:FILE".`},
-	{0, "\x1f\x8b", "compressed by gzip", "Unpack it first."},
-	{0, "\xfd7zXZ\x00", "compressed by xz", "Unpack it first."},
-	{0, "\x28\xb5\x2f\xfd", "compressed by zstd", "Unpack it first."},
+	{0, "QFI\xfb", "a disk image in the format qcow2", "write the file system in it to a file of its own: qemu-img convert -O raw makes a whole disk of it, of which losetup -P shows the partitions"},
+	{0, "OOOM", "a copy-on-write file of User Mode Linux's", "name the image that it was made from"},
+	{0, "MOOO", "a copy-on-write file of User Mode Linux's", "name the image that it was made from"},
+	{0, "XFSB", "an XFS file system", "use ext4, squashfs or erofs"},
+	{65536 + 64, "_BHRfS_M", "a Btrfs file system", "use ext4, squashfs or erofs"},
+	{32769, "CD001", "an ISO image", "use ext4, squashfs or erofs"},
+	{257, "ustar", "a tar archive", "unpack it into a folder and name that; if it comes from docker save, name the image docker-archive:FILE"},
+	{0, "\x1f\x8b", "compressed by gzip", "unpack it first"},
+	{0, "\xfd7zXZ\x00", "compressed by xz", "unpack it first"},
+	{0, "\x28\xb5\x2f\xfd", "compressed by zstd", "unpack it first"},
 }
 
 // notRoot says what a file is that has none of the file systems.
 func notRoot(head []byte) error {
-	const disk = "Write the partition with the root to a file of its own: its first sector and size are in the output of fdisk -l, and " +
-		"dd skip=FIRST count=SIZE copies it."
+	const disk = "write the partition with the root to a file of its own: its first sector and size are in the output of fdisk -l, and " +
+		"dd skip=FIRST count=SIZE copies it"
 	for _, o := range others {
 		if string(at(head, o.offset, len(o.magic))) == o.magic {
 			advice := o.advice
@@ -107,7 +107,7 @@ func notRoot(head []byte) error {
 	if partitioned(head) {
 		return &RootError{"it is a whole disk with a partition table", disk}
 	}
-	return &RootError{"it has no ext4, squashfs or erofs file system", "Name a folder with the root of a system, or the image of such a file system."}
+	return &RootError{"it has no ext4, squashfs or erofs file system", "name a folder with the root of a system, or the image of such a file system"}
 }
 
 // partitioned says whether there is a partition table in the first sector: four entries of 16 bytes, each of which begins with 0 or 0x80.
@@ -132,5 +132,5 @@ func checkExt4(head []byte) error {
 	if binary.LittleEndian.Uint32(at(head, incompat, 4))&needsRecovery == 0 {
 		return nil
 	}
-	return &RootError{"its ext4 file system was not unmounted", "Let e2fsck -p replay its journal."}
+	return &RootError{"its ext4 file system was not unmounted", "let e2fsck -p replay its journal"}
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/docker/go-units"
 )
@@ -61,7 +62,7 @@ func (d *decoder) rootSource(v *attrValue, path string) string {
 	if err != nil {
 		var advised *RootError
 		if errors.As(err, &advised) {
-			d.error(v, "Source not usable", fmt.Sprintf("%s: %s. %s", path, advised.Text, advised.Advice))
+			d.error(v, "Source not usable", fmt.Sprintf("%s: %s. %s.", path, advised.Text, strings.ToUpper(advised.Advice[:1])+advised.Advice[1:]))
 			return ""
 		}
 		d.error(v, "Source not usable", fmt.Sprintf("%s. Let yourself read it (chmod), or name something else.", err))
@@ -79,14 +80,14 @@ func (d *decoder) checkTree(v *attrValue, dir string) {
 // CheckTree says why a folder is not likely to be the root of a system; nil: it may be one.
 func CheckTree(dir string) error {
 	if present(filepath.Join(dir, "oci-layout")) {
-		return errors.New("is an OCI image layout, and not the tree of a system. Name it as an image: oci:" + dir)
+		return errors.New("is an OCI image layout, and not the tree of a system: name it as an image, oci:" + dir)
 	}
 	for _, name := range []string{"bin", "sbin", "usr", "etc"} {
 		if present(filepath.Join(dir, name)) {
 			return nil
 		}
 	}
-	return errors.New("has none of bin, sbin, usr and etc, which the root of a system has. Is it the right folder?")
+	return errors.New("has none of bin, sbin, usr and etc, which the root of a system has: is it the right folder?")
 }
 
 func present(path string) bool {
