@@ -13,6 +13,7 @@ const module = "github.com/sekexe/sekexe"
 var allowed = map[string][]string{
 	"bench":                      {},
 	"cmd/sekexe-init":            {"guest", "uml/reaper"},
+	"cmd/sekexe-image":           {"image", "image/fetch"},
 	"cmd/sekexe/internal/rundir": {},
 	"cmd/sekexe/internal/doctor": {"kernel"},
 	"config":                     {},
@@ -28,6 +29,8 @@ var allowed = map[string][]string{
 	"network/frames": {},
 	"network/names":  {},
 	"network/dhcp":   {},
+	"image":          {},
+	"image/fetch":    {"image"},
 	"kernel":         {},
 	"kernel/config":  {},
 	"kernel/build":   {"kernel", "kernel/config"},

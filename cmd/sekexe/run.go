@@ -49,6 +49,9 @@ One argument is a command line for /bin/sh; several are a program and its argume
 root of the sub-kernel, in the current folder. It sees this machine's files and may change what it sees, but nothing that it writes
 reaches this machine, except below a folder mounted with --volume SOURCE:TARGET:rw.
 
+With --rootfs the files are another system's; with --image they are those of an OCI image, and the command is run as docker run does: in
+the image's environment, folder and user, as arguments of its entrypoint if it has one, and without a command the image's own.
+
 Standard input, output and error are the command's. If all three are a terminal, the command gets one of its own (-t, -T); Ctrl-C goes to
 the command then, and Ctrl-] pressed three times ends the sub-kernel.
 
@@ -56,7 +59,8 @@ The exit status is the command's own; 128+n if signal n killed it, 124 if its ti
 the command can't be run or isn't found, 130 or 143 if run was interrupted.`,
 		Example: `  sekexe run "env ; exit 42"
   sekexe run -m 1G -v .:/src:rw -w /src -- make test
-  go test -exec 'sekexe run --' ./...`,
+  go test -exec 'sekexe run --' ./...
+  sekexe run --image alpine:3.20 "cat /etc/os-release"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.tty && f.noTTY {
 				return misuse("--tty and --no-tty exclude each other")
@@ -134,6 +138,11 @@ func runOne(ctx context.Context, f *runFlags, args []string) (err error) {
 		defer w.Close()
 		kernelLog = w
 	}
+	im, err := findImages(ctx, plan, f.quiet, f.useImage)
+	if err != nil {
+		return err
+	}
+	defer im.close()
 	h, err := openHost(f.runOptions, job.Memory, newTracing(f.trace, job.Name))
 	if err != nil {
 		return failure(err)
