@@ -120,7 +120,7 @@ var Config = v1.Config{
 
 // New makes the image. The machine must have a busybox that needs no libraries.
 func New() (v1.Image, error) {
-	programs, err := busybox()
+	programs, err := Programs()
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +137,7 @@ func New() (v1.Image, error) {
 
 // Plain makes an image of the programs alone, without an entrypoint.
 func Plain(c v1.Config) (v1.Image, error) {
-	programs, err := busybox()
+	programs, err := Programs()
 	if err != nil {
 		return nil, err
 	}
@@ -165,8 +165,8 @@ func rootFS(img v1.Image) v1.RootFS {
 	return c.RootFS
 }
 
-// busybox returns the entries of the programs.
-func busybox() ([]Entry, error) {
+// Programs returns the entries of the programs. The machine must have a busybox that needs no libraries.
+func Programs() ([]Entry, error) {
 	p, err := exec.LookPath("busybox")
 	if err != nil {
 		return nil, fmt.Errorf("%w: run make test-prerequisites", err)
