@@ -11,11 +11,13 @@ LDFLAGS := -s -w
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-build: init ## build bin/sekexe, static, with the guest's init in it
+build: init ## build bin/sekexe, static, with the programs that it embeds
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags="$(LDFLAGS)" -o bin/sekexe ./cmd/sekexe
 
-init: ## build the guest's init and put it where sekexe embeds it
+init: ## build the guest's init and the program that makes images, and put them where sekexe embeds them
 	GO=$(GO) hack/build-init $(ASSETS)/sekexe-init
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags="$(LDFLAGS)" -o $(ASSETS)/sekexe-image ./cmd/sekexe-image
+	@sha256sum $(ASSETS)/sekexe-image | cut -d' ' -f1 >$(ASSETS)/sekexe-image.sha256
 
 install: build ## install sekexe below PREFIX, /usr/local by default
 	install -D -m 0755 bin/sekexe $(DESTDIR)$(PREFIX)/bin/sekexe
@@ -48,6 +50,6 @@ fuzz: init ## fuzz every parser for FUZZTIME each
 	hack/fuzz $(FUZZTIME)
 
 clean: ## remove what was built
-	rm -rf bin $(ASSETS)/sekexe-init $(ASSETS)/sekexe-init.sha256
+	rm -rf bin $(ASSETS)/sekexe-init $(ASSETS)/sekexe-init.sha256 $(ASSETS)/sekexe-image $(ASSETS)/sekexe-image.sha256
 
 .PHONY: help build kernel init install prerequisites test-prerequisites demo test lint bench fuzz clean

@@ -68,13 +68,13 @@ subkernel "web" {
 	kernel := Kernel{Name: "k", Version: "7", Range: Range{"<stdin>", 2, 1}}
 	want := []Subkernel{
 		{
-			Name: "db", Block: "db", NICs: []NIC{{Network: "default", DHCP: true, Range: Range{"<stdin>", 5, 1}}}, Kernel: kernel, Memory: 256 << 20, CPUs: 1, Isolation: "strict", Hostname: "db", Root: Root{"overlay"}, Cgroups: "v2",
+			Name: "db", Block: "db", NICs: []NIC{{Network: "default", DHCP: true, Range: Range{"<stdin>", 5, 1}}}, Kernel: kernel, Memory: 256 << 20, CPUs: 1, Isolation: "strict", Hostname: "db", Root: Root{Mode: "overlay"}, Cgroups: "v2",
 			Steps:   []Step{{Name: "command", Shell: "serve", ExpectExit: []int{0}, Range: Range{"<stdin>", 9, 3}}},
 			Service: true, Ready: &Ready{Log: "up", Interval: 200 * time.Millisecond, Timeout: time.Minute, Range: Range{"<stdin>", 7, 3}},
 			BootTimeout: time.Minute, StopTimeout: 10 * time.Second, Expect: Expect{[]int{0}, "exited"}, Range: Range{"<stdin>", 5, 1},
 		},
 		{
-			Name: "web[0]", Block: "web", NICs: []NIC{{Network: "default", DHCP: true, Range: Range{"<stdin>", 11, 1}}}, Memory: 1 << 30, CPUs: 1, Isolation: "strict", Hostname: "web-0", Env: map[string]string{"A": "1"}, Root: Root{"overlay"}, Cgroups: "v2",
+			Name: "web[0]", Block: "web", NICs: []NIC{{Network: "default", DHCP: true, Range: Range{"<stdin>", 11, 1}}}, Memory: 1 << 30, CPUs: 1, Isolation: "strict", Hostname: "web-0", Env: map[string]string{"A": "1"}, Root: Root{Mode: "overlay"}, Cgroups: "v2",
 			Tmpfs: []Tmpfs{{Target: "/t", Size: 1 << 20, Mode: 0o1777, Range: Range{"<stdin>", 16, 3}}},
 			Steps: []Step{
 				{Name: "s", Argv: []string{"a", "b"}, Timeout: 2 * time.Second, ExpectExit: []int{0}, Range: Range{"<stdin>", 17, 3}},

@@ -113,12 +113,28 @@ func (p *Project) writeSubkernel(body *hclwrite.Body, s *Subkernel) {
 		b.statuses("expect_exit", s.Expect.Exit)
 		steps = steps[:n-1]
 	}
+	if s.Root.Image != "" && len(s.Steps) == 0 && !s.Service {
+		b.body.SetAttributeValue("service", cty.False)
+		b.statuses("expect_exit", s.Expect.Exit)
+	}
 	if s.Expect.Outcome != "exited" {
 		b.str("expect_outcome", s.Expect.Outcome)
 	}
 	b.copyOut(s.CopyOut)
-	b.nested("root").str("mode", s.Root.Mode)
+	b.root(&s.Root)
 	p.writeNested(b, s, steps)
+}
+
+// root writes a root block.
+func (b blockWriter) root(r *Root) {
+	n := b.nested("root")
+	n.str("mode", r.Mode)
+	n.str("source", r.Source)
+	n.str("image", r.Image)
+	n.str("pull", r.Pull)
+	if r.Size > 0 {
+		n.str("size", formatSize(r.Size))
+	}
 }
 
 // matrixMap returns the elements of Matrix by key.

@@ -131,7 +131,12 @@ type (
 		Source        jsonPlace `json:"source"`
 	}
 	jsonRoot struct {
-		Mode string `json:"mode"`
+		Mode       string `json:"mode"`
+		Source     string `json:"source,omitempty"`
+		FileSystem string `json:"file_system,omitempty"` // absent: source is a folder
+		Image      string `json:"image,omitempty"`
+		Pull       string `json:"pull,omitempty"`
+		SizeBytes  int64  `json:"size_bytes,omitempty"` // absent: half of the memory
 	}
 	jsonMount struct {
 		Target string `json:"target"`
@@ -229,7 +234,7 @@ func kernelJSON(k *Kernel) jsonKernel {
 func (p *Project) subkernelJSON(s *Subkernel) jsonSubkernel {
 	out := jsonSubkernel{
 		Name: s.Name, Block: s.Block, Kernel: kernelJSON(&s.Kernel), MemoryBytes: s.Memory, CPUs: s.CPUs, Isolation: s.Isolation, Hostname: s.Hostname,
-		Env: p.redactMap(s.Env), Workdir: s.Workdir, User: s.User, Root: jsonRoot(s.Root), Cgroups: s.Cgroups,
+		Env: p.redactMap(s.Env), Workdir: s.Workdir, User: s.User, Root: rootJSON(&s.Root), Cgroups: s.Cgroups,
 		Matrix: s.matrixMap(), Mounts: []jsonMount{}, Tmpfs: []jsonTmpfs{}, Disks: []jsonDisk{}, CopyOut: []jsonCopyOut{}, NICs: nicsJSON(s.NICs), Publish: publishJSON(s.Publish), Steps: []jsonStep{}, DependsOn: []jsonDependency{}, Service: s.Service,
 		Timeout: seconds(s.Timeout), BootTimeout: seconds(s.BootTimeout), StopTimeout: seconds(s.StopTimeout),
 		ExpectExit: s.Expect.Exit, ExpectOutcome: s.Expect.Outcome, Source: jsonPlace(s.Range),
@@ -258,6 +263,10 @@ func (p *Project) subkernelJSON(s *Subkernel) jsonSubkernel {
 		}
 	}
 	return out
+}
+
+func rootJSON(r *Root) jsonRoot {
+	return jsonRoot{Mode: r.Mode, Source: r.Source, FileSystem: r.FileSystem, Image: r.Image, Pull: r.Pull, SizeBytes: r.Size}
 }
 
 func networkJSON(n *Network) jsonNetwork {

@@ -98,7 +98,8 @@ type Subkernel struct {
 	Publish []Publish
 	// Steps run in order. The command attribute, if there is one, is the last, named "command".
 	Steps []Step
-	// Service means that the last step is meant to run until the others have ended. A sub-kernel without steps is a service too.
+	// Service means that the last step is meant to run until the others have ended. A sub-kernel without steps is a service too, unless its
+	// root is an image, whose own command is its last step then: that may be one or not.
 	Service bool
 	// Ready says when a service is ready; nil: as soon as it is up.
 	Ready     *Ready
@@ -118,9 +119,19 @@ type MatrixValue struct {
 	Value string
 }
 
-// Root says what the root of the guest is.
+// Root says what the root of the guest is: the host's, unless Source or Image says otherwise, of which at most one is set.
 type Root struct {
 	Mode string // "overlay" or "ro"
+	// Source is the absolute path of another root: a folder, or a file with a FileSystem.
+	Source string
+	// FileSystem is what is in the file Source: "ext4", "squashfs" or "erofs". Empty: Source is no file.
+	FileSystem string
+	// Image is the name of an OCI image, written out: see ParseImage.
+	Image string
+	// Pull is when a registry is asked for Image: "missing", "always" or "never".
+	Pull string
+	// Size is the most that the memory of an overlay holds, in bytes; 0: the kernel's default, half of the memory.
+	Size int64
 }
 
 // A Mount makes a file or folder of the host visible in the guest.

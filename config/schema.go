@@ -179,7 +179,7 @@ var subkernelSchema = &BlockSchema{
 		{Name: "hostname", Type: "string", Default: "made from the name", Doc: "The host name: letters, digits and hyphens, at most 63."},
 		networkAttr, publishAttr, envAttr, workdirAttr, userAttr,
 		{Name: "cgroups", Type: "string", Default: "\"v2\"", Doc: "`\"v2\"`, or `\"v1\"` for old software."},
-		{Name: "command", Type: "string or list of strings", Sensitive: true, Doc: "The command to run, after the steps. " + commandDoc + " A sub-kernel without a command and steps is a service."},
+		{Name: "command", Type: "string or list of strings", Sensitive: true, Doc: "The command to run, after the steps. " + commandDoc + " A sub-kernel without a command and steps is a service; if its root is an image, it runs the image's own command."},
 		{Name: "service", Type: "bool", Default: "false", Doc: "The last command is meant to run until the other sub-kernels have ended, and is stopped then."},
 		{Name: "depends_on", Type: "list of sub-kernels, or map to conditions", Merged: true,
 			Doc: "What must come first: `[subkernel.a, subkernel.b[\"x\"]]`, or `{ a = \"started\" }` with the condition `\"completed\"` (its commands ended well, the default), `\"ready\"` (of a service, the default there) or `\"started\"` (it is up). A block with for_each, count or matrix means all of its instances."},
@@ -192,10 +192,16 @@ var subkernelSchema = &BlockSchema{
 	},
 	Blocks: []*BlockSchema{
 		{
-			Name: "root",
-			Doc:  "The root file system.",
+			Name:         "root",
+			Doc:          "The root file system: without `source` and `image`, this machine's.",
+			alternatives: [][]string{{"source", "image"}},
 			Attrs: []AttrSchema{
-				{Name: "mode", Type: "string", Default: "\"overlay\"", Doc: "`\"overlay\"`: the host's root, and what the guest writes goes to memory; `\"ro\"`: the host's root, read-only."},
+				{Name: "mode", Type: "string", Default: "\"overlay\"", Doc: "`\"overlay\"`: what the guest writes goes to memory, and nobody else sees it; `\"ro\"`: read-only."},
+				{Name: "source", Type: "path", Doc: "The root of another system: a folder (unpacked, or made by debootstrap), or a file with an ext4, squashfs or erofs file system, which is never written to."},
+				{Name: "image", Type: "string", Doc: "An OCI image: of a registry (`\"alpine:3.20\"`), `\"oci:DIR[:TAG]\"`, an image layout, or `\"docker-archive:FILE[:NAME:TAG]\"`, what docker save writes. Its environment, user and working directory hold unless the sub-kernel says otherwise; " +
+					"without a command and steps, its own command is run. See [images.md](images.md)."},
+				{Name: "pull", Type: "string", Default: "\"missing\"", Doc: "When the registry is asked for the image: `\"missing\"`: if it isn't there yet; `\"always\"`: each time, whether the tag means another image by now; `\"never\"`."},
+				{Name: "size", Type: "size", Default: "half of the memory", Doc: "The most that the memory of an overlay holds."},
 			},
 		},
 		{
@@ -279,10 +285,6 @@ var later = map[string][]laterName{
 		{name: "confine", attr: true},
 		{name: "inherits", attr: true},
 		{name: "copy_in", labels: []string{"target"}},
-	},
-	"root": {
-		{name: "source", attr: true},
-		{name: "image", attr: true},
 	},
 }
 

@@ -105,6 +105,9 @@ func (l *loader) buildStep(in *instance, b *block) Step {
 	}
 }
 
+// runs reports whether the sub-kernel runs anything: steps, or an image's own command.
+func (s *Subkernel) runs() bool { return len(s.Steps) > 0 || s.Root.Image != "" }
+
 // buildService decides whether the sub-kernel is a service, and how it is expected to end. What follows from that is not checked where it is not
 // sure, because of an error that is reported.
 func (l *loader) buildService(in *instance, s *Subkernel, c content, d *decoder, sure bool) {
@@ -112,7 +115,7 @@ func (l *loader) buildService(in *instance, s *Subkernel, c content, d *decoder,
 	if v := d.get("service"); v != nil {
 		var ok bool
 		s.Service, ok = tried(d, func() bool { return d.boolean("service", s.Service) })
-		if ok && sure && !s.Service && len(s.Steps) == 0 {
+		if ok && sure && !s.Service && !s.runs() {
 			d.error(v, "Nothing to run", "A sub-kernel without a command and steps is a service. Give it a command, or remove this.")
 		}
 		sure = sure && ok
@@ -139,7 +142,7 @@ func (l *loader) buildReady(in *instance, b *block, s *Subkernel, sure bool) *Re
 	case !sure:
 	case !s.Service:
 		l.diags.errorAt(b.defRange, "Readiness of what is no service", fmt.Sprintf("%s runs to its end, and is ready when it has ended well. Set service = true, or remove the block.", s.Name))
-	case r.Log != "" && len(s.Steps) == 0:
+	case r.Log != "" && !s.runs():
 		l.diags.errorAt(b.defRange, "No output to wait for", fmt.Sprintf("%s has no command whose output could match. Give it one, or use command or port here.", s.Name))
 	}
 	return r

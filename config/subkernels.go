@@ -115,7 +115,7 @@ func (l *loader) buildSubkernel(in *instance) Subkernel {
 	}
 	s.Isolation = d.isolation(s.CPUs)
 	for _, b := range c.blocks["root"] {
-		s.Root.Mode = l.nested(in, b).oneOf("mode", "overlay", "overlay", "ro")
+		s.Root = l.buildRoot(in, b)
 	}
 	l.buildMounts(in, &s, c)
 	s.CopyOut = d.copyOut()

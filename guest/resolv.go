@@ -43,7 +43,7 @@ func (n *network) openResolv() error {
 		return nil
 	}
 	name := "/etc/resolv.conf"
-	if n.spec.Root == "ro" {
+	if n.spec.Root.Mode == "ro" {
 		name = ownEtc + "/resolv.conf"
 	}
 	fd, err := unix.Open(name, unix.O_WRONLY|unix.O_CLOEXEC, 0)

@@ -99,8 +99,8 @@ func (p *initProcess) makeRoot(s *wire.Spec, n *network) error {
 	}{
 		{"look at the disks", func() error { return p.prepareDisks(s) }},
 		{"enter the root", func() error { return enterRoot(s) }},
-		{"mount the devices", func() error { return mountDev("/dev") }},
-		{"mount the system's file systems", mountSystem},
+		{"mount the devices", func() error { return mountDevices(s) }},
+		{"mount the system's file systems", func() error { return mountSystem(s) }},
 		{"lay files over the root", func() error { return readOnlyExtras(s, p.notice) }},
 		{"open resolv.conf", n.openResolv},
 		{"link the devices", linkDevices},
@@ -118,11 +118,24 @@ func (p *initProcess) makeRoot(s *wire.Spec, n *network) error {
 	return nil
 }
 
+// mountDevices puts the device nodes on the new root's /dev, which another system's may lack.
+func mountDevices(s *wire.Spec) error {
+	if isForeign(&s.Root) {
+		if err := makeDir("/dev", 0o755); err != nil {
+			return withMountHint(fmt.Errorf("root: make /dev: %w", err), "/dev")
+		}
+	}
+	return mountDev("/dev")
+}
+
 // mountSystem makes the mounts that every root has.
-func mountSystem() error {
+func mountSystem(s *wire.Spec) error {
 	for _, m := range systemMounts {
+		if m.target == "/run" && s.Root.KeepRun {
+			continue
+		}
 		if err := m.do(); err != nil {
-			return err
+			return withMountHint(err, m.target)
 		}
 	}
 	return nil
@@ -183,66 +196,6 @@ func settle(s *wire.Spec, notice func(error)) error {
 	return nil
 }
 
-// enterRoot makes the new root and the guest's first process live in it. The kernel has mounted the host's / by hostfs, read-only.
-func enterRoot(s *wire.Spec) error {
-	if s.Root == "ro" {
-		if err := unix.Unmount(exchangeDir, unix.MNT_DETACH); err != nil {
-			return fmt.Errorf("root: detach the exchange folder: %w", err)
-		}
-		return nil
-	}
-	base := path.Join(exchangeDir, "mnt")
-	if err := unix.Mount("root", base, "tmpfs", 0, "mode=755"); err != nil {
-		return fmt.Errorf("root: mount the memory of the overlay: %w", err)
-	}
-	upper, work, root := path.Join(base, "upper"), path.Join(base, "work"), path.Join(base, "root")
-	for _, d := range []string{upper, work, root} {
-		if err := unix.Mkdir(d, 0o755); err != nil {
-			return fmt.Errorf("root: make a folder for the overlay: %w", err)
-		}
-	}
-	// Files of the guest's own lie in the upper layer from the start, which saves their being copied up.
-	if err := writeEtc(path.Join(upper, "etc"), s); err != nil {
-		return err
-	}
-	if err := mountOverlay("/", upper, work, root, s.Modules); err != nil {
-		return err
-	}
-	if err := unix.Chdir(root); err != nil {
-		return fmt.Errorf("root: enter the overlay: %w", err)
-	}
-	// pivot_root(2), "pivot_root(".", ".")": the old root ends up stacked on the new one, from where it is taken off.
-	if err := unix.PivotRoot(".", "."); err != nil {
-		return fmt.Errorf("root: pivot: %w", err)
-	}
-	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
-		return fmt.Errorf("root: detach the old root: %w", err)
-	}
-	return unix.Chdir("/")
-}
-
-// mountOverlay mounts an overlay, and loads the module for it where the kernel needs one.
-func mountOverlay(lower, upper, work, target, modules string) error {
-	data := "lowerdir=" + overlayPath(lower) + ",upperdir=" + overlayPath(upper) + ",workdir=" + overlayPath(work)
-	err := unix.Mount("overlay", target, "overlay", 0, data)
-	if err == unix.ENODEV {
-		if err := loadModule(modules, "overlay"); err != nil {
-			return &hintError{fmt.Errorf("root: mount an overlay: the kernel has no overlayfs: %w", err),
-				"use a kernel with CONFIG_OVERLAY_FS=y, name the folder of its modules, or choose a read-only root"}
-		}
-		err = unix.Mount("overlay", target, "overlay", 0, data)
-	}
-	if err != nil {
-		return fmt.Errorf("root: mount an overlay on %s: %w", target, err)
-	}
-	return nil
-}
-
-// overlayPath quotes what separates paths in overlayfs's options (Documentation/filesystems/overlayfs.rst).
-func overlayPath(p string) string {
-	return strings.NewReplacer(`\`, `\\`, `,`, `\,`, `:`, `\:`).Replace(p)
-}
-
 // writeEtc writes the files of /etc that are the guest's own into dir.
 func writeEtc(dir string, s *wire.Spec) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -270,12 +223,12 @@ const ownEtc = "/run/sekexe/etc"
 
 // readOnlyExtras lays what a guest needs to write over a read-only root: /tmp, and its own files in /etc where the host has them.
 func readOnlyExtras(s *wire.Spec, notice func(error)) error {
-	if s.Root != "ro" {
+	if s.Root.Mode != "ro" {
 		return nil
 	}
 	tmp := mount{fs: "tmpfs", source: "tmp", target: "/tmp", flags: unix.MS_NOSUID | unix.MS_NODEV, data: "mode=1777", mode: 0o1777}
 	if err := tmp.do(); err != nil {
-		return err
+		return withMountHint(err, "/tmp")
 	}
 	if err := writeEtc(ownEtc, s); err != nil {
 		return err
@@ -312,7 +265,7 @@ func mountTmpfs(t wire.Tmpfs) error {
 // withMountHint explains the one failure that the Spec's author can do something about.
 func withMountHint(err error, target string) error {
 	if errors.Is(err, unix.EROFS) {
-		return &hintError{err, "the root is read-only and has no " + target + ": make it on the host, or use an overlay root"}
+		return &hintError{err, "the root is read-only and has no " + target + ": make it there, or use an overlay root"}
 	}
 	return err
 }

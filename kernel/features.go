@@ -77,6 +77,7 @@ var featureSpecs = []featureSpec{
 	{"xfs", []part{{"XFS_FS", "xfs"}}, "XFS file systems", false},
 	{"btrfs", []part{{"BTRFS_FS", "btrfs"}}, "Btrfs file systems", false},
 	{"squashfs", []part{{"SQUASHFS", "squashfs"}}, "squashfs images", false},
+	{"erofs", []part{{"EROFS_FS", "erofs"}}, "erofs images", false},
 	{"fuse", []part{{"FUSE_FS", "fuse"}}, "file systems in programs", false},
 	{"bpf", []part{{"BPF_SYSCALL", ""}}, "BPF programs", false},
 }

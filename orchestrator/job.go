@@ -17,7 +17,7 @@ type Job struct {
 	CPUs     int
 	// Isolation is "strict" or "fast": see config.Subkernel.
 	Isolation string
-	RootMode  string // "overlay" or "ro"
+	Root      Root
 	Cgroups   string // "v2" or "v1"
 	Mounts    []Mount
 	Tmpfs     []Tmpfs
@@ -45,6 +45,19 @@ type KernelChoice struct {
 	Modules string // folder that holds VERSION/, if named
 	// Build says in words what it is built of, if the file says so. Then Path must be set, to what came of that, before the job runs.
 	Build string
+}
+
+// A Root says what the guest's root is: the host's, where Source and Image are empty.
+type Root struct {
+	Mode string // "overlay" or "ro"
+	// Source is the absolute path of a folder, or, with FileSystem, of a file with an ext4, squashfs or erofs file system.
+	Source, FileSystem string
+	// Image is the name of an OCI image, and Pull when its registry is asked for it: see config.Root. Before the job runs, UseImage must
+	// have been called.
+	Image, Pull string
+	Size        int64 // bytes that the memory of an overlay holds; 0: half of the guest's memory
+	// Container says that the root is that of a container's image: what it has in /run counts.
+	Container bool
 }
 
 // A Mount makes a file or folder of the host visible in the guest.
@@ -81,6 +94,9 @@ type CopyOut struct {
 type Step struct {
 	Name string
 	Argv []string
+	// OfImage says that Argv are arguments for the entrypoint of the job's image, in place of the image's own. UseImage makes a command of
+	// them.
+	OfImage bool
 	// Env is the whole environment, K=V, but for HOME, USER, LOGNAME and SHELL, which the guest adds from its passwd file where they
 	// are not in it.
 	Env []string

@@ -56,7 +56,10 @@ func newTestProject() *config.Project {
 	builder.Expect.Exit = []int{0, 2}
 	crash.Expect.Outcome = "panicked"
 	crash.Steps = []config.Step{{Name: "command", Shell: "echo c > /proc/sysrq-trigger\a", ExpectExit: zero}}
+	crash.Root = config.Root{Mode: "overlay", Source: "/srv/root.squashfs", FileSystem: "squashfs", Size: 64 << 20}
 	idle := sub("idle")
+	idle.Root = config.Root{Mode: "overlay", Image: "docker.io/library/redis:7", Pull: "always"}
+	idle.Service = true
 	idle.DependsOn = []config.Dependency{{Name: "router", Condition: "started"}}
 	return &config.Project{
 		Name: "lab", Subkernels: []config.Subkernel{a, builder, b, router, crash, idle},
@@ -119,7 +122,7 @@ func TestNewPlanJob(t *testing.T) {
 		Deps:   []Dep{{Index: 0, Condition: IsReady}},
 		Expect: Expect{Exit: []int{0}, Outcome: Exited},
 		Job: Job{
-			Name: `host["a"]`, ID: "host-a", Memory: 128 << 20, CPUs: 1, RootMode: "overlay", Cgroups: "v2", Timeout: 2 * time.Minute,
+			Name: `host["a"]`, ID: "host-a", Memory: 128 << 20, CPUs: 1, Root: Root{Mode: "overlay"}, Cgroups: "v2", Timeout: 2 * time.Minute,
 			Steps: []Step{
 				{
 					Name: "address", Argv: []string{"ip", "-4", "address", "show", "it's eth0"}, Dir: "/lab", Umask: 0o022, ContinueOnError: true, ExpectExit: []int{0},

@@ -20,7 +20,9 @@ var baseEnv = map[string]string{
 const stepUmask = 0o022
 
 // isService says whether a sub-kernel runs until the others have ended: because it says so, or because it has nothing to end it.
-func isService(sub *config.Subkernel) bool { return sub.Service || len(sub.Steps) == 0 }
+func isService(sub *config.Subkernel) bool {
+	return sub.Service || len(sub.Steps) == 0 && sub.Root.Image == ""
+}
 
 func newNode(sub *config.Subkernel, id string) Node {
 	job := Job{
@@ -31,7 +33,7 @@ func newNode(sub *config.Subkernel, id string) Node {
 		Memory:      sub.Memory,
 		CPUs:        sub.CPUs,
 		Isolation:   sub.Isolation,
-		RootMode:    sub.Root.Mode,
+		Root:        Root{Mode: sub.Root.Mode, Source: sub.Root.Source, FileSystem: sub.Root.FileSystem, Image: sub.Root.Image, Pull: sub.Root.Pull, Size: sub.Root.Size},
 		Cgroups:     sub.Cgroups,
 		Service:     isService(sub),
 		Ready:       newReady(sub),
@@ -53,6 +55,11 @@ func newNode(sub *config.Subkernel, id string) Node {
 	}
 	for i := range sub.Steps {
 		job.Steps = append(job.Steps, newStep(sub, &sub.Steps[i]))
+	}
+	if len(sub.Steps) == 0 && sub.Root.Image != "" {
+		step := newStep(sub, &config.Step{Name: "command", ExpectExit: sub.Expect.Exit})
+		step.OfImage = true
+		job.Steps = append(job.Steps, step)
 	}
 	node := Node{Job: job, Block: sub.Block, Expect: newExpect(sub, job.Steps)}
 	for _, m := range sub.Matrix {
@@ -105,7 +112,7 @@ func newStep(sub *config.Subkernel, s *config.Step) Step {
 	step := Step{
 		Name:            s.Name,
 		Argv:            argv(s.Argv, s.Shell),
-		Env:             environ(baseEnv, sub.Env, s.Env),
+		Env:             environ(envBelow(sub), sub.Env, s.Env),
 		Dir:             s.Workdir,
 		User:            s.User,
 		Umask:           stepUmask,
@@ -129,15 +136,23 @@ func newReady(sub *config.Subkernel) *Ready {
 	r := &Ready{Port: sub.Ready.Port, Log: sub.Ready.Log, Interval: sub.Ready.Interval, Timeout: sub.Ready.Timeout}
 	if r.Port == 0 && r.Log == "" {
 		r.Argv = argv(sub.Ready.Argv, sub.Ready.Shell)
-		r.Env = environ(baseEnv, sub.Env)
+		r.Env = environ(envBelow(sub), sub.Env)
 		r.Dir = sub.Workdir
 		r.User = sub.User
 	}
 	return r
 }
 
+// envBelow is the environment below the file's: that of an image comes with UseImage.
+func envBelow(sub *config.Subkernel) map[string]string {
+	if sub.Root.Image != "" {
+		return nil
+	}
+	return baseEnv
+}
+
 func argv(argv []string, shell string) []string {
-	if len(argv) == 0 {
+	if len(argv) == 0 && shell != "" {
 		return []string{"/bin/sh", "-c", shell}
 	}
 	return slices.Clone(argv)

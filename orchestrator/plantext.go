@@ -73,6 +73,9 @@ func (p *Plan) writeNode(b *strings.Builder, n *Node) {
 	for _, d := range n.Deps {
 		fmt.Fprintf(b, "    starts when %s is %s\n", escape(p.Nodes[d.Index].Job.Name), d.Condition)
 	}
+	if text := rootText(&job.Root); text != "" {
+		fmt.Fprintf(b, "    root: %s\n", escape(text))
+	}
 	for _, m := range job.Mounts {
 		fmt.Fprintf(b, "    mount %s: %s (%s)\n", escape(m.Target), p.show(m.Source), m.Mode)
 	}
@@ -115,7 +118,11 @@ func (p *Plan) writeStep(b *strings.Builder, s *Step) {
 	if len(notes) > 0 {
 		text = " (" + escape(strings.Join(notes, ", ")) + ")"
 	}
-	fmt.Fprintf(b, "    step %s: %s%s\n", escape(s.Name), p.show(commandLine(s.Argv)), text)
+	command := p.show(commandLine(s.Argv))
+	if s.OfImage {
+		command = "the image's own command"
+	}
+	fmt.Fprintf(b, "    step %s: %s%s\n", escape(s.Name), command, text)
 }
 
 // writeEnd says when services are stopped, in the order in which they are.
@@ -162,7 +169,7 @@ func jobTraits(job *Job) []string {
 	if job.Isolation == "fast" {
 		traits = append(traits, "fast isolation")
 	}
-	if job.RootMode == "ro" {
+	if job.Root.Mode == "ro" {
 		traits = append(traits, "read-only root")
 	}
 	if job.Cgroups == "v1" {
@@ -172,6 +179,29 @@ func jobTraits(job *Job) []string {
 		traits = append(traits, "at most "+job.Timeout.String())
 	}
 	return traits
+}
+
+// rootText says what a root is, where it isn't the host's as usual.
+func rootText(r *Root) string {
+	var text string
+	switch {
+	case r.Image != "":
+		text = "image " + r.Image
+		if r.Pull == "always" || r.Pull == "never" {
+			text += ", pulled " + r.Pull
+		}
+	case r.FileSystem != "":
+		text = r.Source + " (" + r.FileSystem + ")"
+	default:
+		text = r.Source
+	}
+	if r.Size > 0 {
+		if text != "" {
+			text += ", "
+		}
+		text += "written: at most " + formatBytes(r.Size)
+	}
+	return text
 }
 
 func kernelText(k *KernelChoice) string {
@@ -279,6 +309,7 @@ type jsonNode struct {
 	Memory    int64          `json:"memory"`
 	CPUs      int            `json:"cpus"`
 	Isolation string         `json:"isolation"`
+	Root      jsonRoot       `json:"root"`
 	After     []jsonDep      `json:"after"`
 	Mounts    []jsonMount    `json:"mounts"`
 	Disks     []jsonDisk     `json:"disks"`
@@ -293,6 +324,15 @@ type jsonNode struct {
 type jsonDep struct {
 	Name      string    `json:"name"`
 	Condition Condition `json:"condition"`
+}
+
+type jsonRoot struct {
+	Mode       string `json:"mode"`
+	Source     string `json:"source"` // empty: the host's root, or an image's
+	FileSystem string `json:"file_system"`
+	Image      string `json:"image"`
+	Pull       string `json:"pull"`
+	Size       int64  `json:"size"` // of the memory of an overlay; 0: half of the guest's
 }
 
 type jsonMount struct {
@@ -337,6 +377,7 @@ func (p *Plan) jsonNode(n *Node, wave int) jsonNode {
 	job := &n.Job
 	out := jsonNode{
 		Name: job.Name, Block: n.Block, Matrix: newJSONMatrix(n.Matrix), ID: job.ID, Wave: wave, Service: job.Service, Kernel: kernelText(&job.Kernel), Memory: job.Memory, CPUs: job.CPUs, Isolation: job.Isolation,
+		Root:  jsonRoot{Mode: job.Root.Mode, Source: job.Root.Source, FileSystem: job.Root.FileSystem, Image: job.Root.Image, Pull: job.Root.Pull, Size: job.Root.Size},
 		After: []jsonDep{}, Mounts: []jsonMount{}, Disks: []jsonDisk{}, CopyOut: []jsonCopyOut{}, Steps: []jsonPlanStep{}, NICs: p.jsonNICs(job), Publish: jsonPublish(job.Publish),
 		Expected: jsonExpect{Outcome: n.Expect.outcome(), Exit: n.Expect.statuses()},
 	}

@@ -172,7 +172,7 @@ func newFakeRuntime(t *testing.T, fake string) *Runtime {
 
 func fakeJob() *orchestrator.Job {
 	return &orchestrator.Job{
-		Name: "fake", ID: "fake", Memory: 1 << 20, RootMode: "overlay", Cgroups: "v2",
+		Name: "fake", ID: "fake", Memory: 1 << 20, Root: orchestrator.Root{Mode: "overlay"}, Cgroups: "v2",
 		Steps:       []orchestrator.Step{{Name: "one", Argv: []string{"true"}, ExpectExit: []int{0}}},
 		BootTimeout: 20 * time.Second, StopTimeout: 50 * time.Millisecond,
 	}

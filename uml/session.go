@@ -130,6 +130,9 @@ func (s *session) boot(ctx context.Context) (err error) {
 	if err := canRun(s.info, j); err != nil {
 		return err
 	}
+	if err := canMountRoot(s.info, &j.Root); err != nil {
+		return err
+	}
 	if len(s.links) > 0 {
 		if err := canConnect(s.info); err != nil {
 			return err
@@ -201,6 +204,16 @@ func (s *session) launch() error {
 	for i := range s.disks {
 		args.disks = append(args.disks, diskArg(i, len(files)))
 		files = append(files, s.disks[i].file)
+	}
+	disk, err := openRootDisk(&s.job.Root)
+	if err != nil {
+		logR.Close()
+		return err
+	}
+	if disk != nil {
+		defer disk.Close()
+		args.disks = append(args.disks, rootDiskArg(len(s.disks), len(files)))
+		files = append(files, disk)
 	}
 	cpus, release := s.rt.cpus.take(s.job.CPUs)
 	if lpj != 0 {

@@ -97,7 +97,7 @@ func (s *session) vanished(when string) string {
 func (s *session) spec() wire.Spec {
 	j := s.job
 	sp := wire.Spec{
-		Hostname: j.Hostname, Root: j.RootMode, Cgroups: j.Cgroups, Modules: s.info.Modules,
+		Hostname: j.Hostname, Root: wireRoot(&j.Root, len(j.Disks)), Cgroups: j.Cgroups, Modules: s.info.Modules,
 		Trace: s.rt.o.Trace != nil,
 	}
 	for _, m := range j.Mounts {
@@ -113,6 +113,15 @@ func (s *session) spec() wire.Spec {
 		sp.Disks = append(sp.Disks, wireDisk(i, &j.Disks[i]))
 	}
 	return sp
+}
+
+// wireRoot is what the guest is told of its root. If that is a disk, its number comes after those of the others.
+func wireRoot(r *orchestrator.Root, disks int) wire.Root {
+	w := wire.Root{Mode: r.Mode, Source: r.Source, FileSystem: r.FileSystem, Size: r.Size, KeepRun: r.Container && r.Mode != "ro"}
+	if r.FileSystem != "" {
+		w.Source, w.Disk = "", disks
+	}
+	return w
 }
 
 // exec sends a step on its way.

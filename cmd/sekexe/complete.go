@@ -18,6 +18,7 @@ func choices(cmd *cobra.Command, flag string, list ...string) {
 func completeRun(cmd *cobra.Command) {
 	choices(cmd, "net", "user", "none", "bridge:")
 	choices(cmd, "root", "overlay", "ro")
+	choices(cmd, "pull", "missing", "always", "never")
 	choices(cmd, "cgroups", "v2", "v1")
 	choices(cmd, "isolation", "strict", "fast")
 	choices(cmd, "flavour", build.Flavours()...)

@@ -78,7 +78,7 @@ func bootOnce(ctx context.Context) (string, error) {
 	}
 	rt, err := uml.New(uml.Options{
 		ID: rundir.NewID(), Kernels: newFinder(), MaxMemory: job.Memory,
-		Init: func(fallback string) (string, error) { return layDownInit(cacheDir(), fallback) },
+		Init: func(fallback string) (string, error) { return layDown(initProgram, cacheDir(), fallback) },
 	})
 	if err != nil {
 		return "", err

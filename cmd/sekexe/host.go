@@ -85,7 +85,7 @@ func openHost(o runOptions, maxMemory int64, tr *tracing) (*host, error) {
 	tr.span("make the run directory")
 	uo := uml.Options{
 		ID: id, Kernels: newFinder(), LogDir: h.path(), MaxMemory: maxMemory, Verbose: o.verbose,
-		Init:  func(fallback string) (string, error) { return layDownInit(cacheDir(), fallback) },
+		Init:  func(fallback string) (string, error) { return layDown(initProgram, cacheDir(), fallback) },
 		Trace: tr.add(),
 	}
 	if h.runtime, err = uml.New(uo); err != nil {

@@ -13,6 +13,7 @@ const module = "github.com/sekexe/sekexe"
 var allowed = map[string][]string{
 	"bench":                      {},
 	"cmd/sekexe-init":            {"guest", "uml/reaper"},
+	"cmd/sekexe-image":           {"image", "image/fetch"},
 	"cmd/sekexe/internal/rundir": {},
 	"cmd/sekexe/internal/doctor": {"kernel"},
 	"config":                     {},
@@ -36,6 +37,8 @@ var allowed = map[string][]string{
 	"network/publish":   {"network/relay"},
 	"network/relay":     {},
 	"network/vswitch":   {"network/frames", "network/impair"},
+	"image":             {},
+	"image/fetch":       {"image"},
 	"kernel":            {},
 	"kernel/config":     {},
 	"kernel/build":      {"kernel", "kernel/config"},

@@ -12,23 +12,29 @@ import (
 	"github.com/sekexe/sekexe/uml"
 )
 
-// assets holds the guest's init, where the build has put it.
+// assets holds the guest's init and the program that makes images, where the build has put them.
 //
 //go:embed all:assets
 var assets embed.FS
 
-// errNoInit says that sekexe was built by go build alone.
-var errNoInit = errors.New("guest init: find it: this sekexe was built without it: build it by make build")
+// errNotEmbedded says that sekexe was built by go build alone.
+var errNotEmbedded = errors.New("this sekexe was built without it: build it by make build")
 
-// layDownInit returns the path of the guest's init as a file, which it makes in the cache folder if it isn't there. It is named by its
+// initProgram is the guest's init, and imageProgram the program that makes images.
+const (
+	initProgram  = "sekexe-init"
+	imageProgram = "sekexe-image"
+)
+
+// layDown returns the path of an embedded program as a file, which it makes in the cache folder if it isn't there. It is named by its
 // hash, so that different builds don't meet. Where the cache can't be written or can't be named to a kernel, it is laid into fallback, or into
 // a folder for temporary files: a kernel covers /dev, where fallback may be, before it starts its init.
-func layDownInit(cache, fallback string) (string, error) {
-	sum, err := assets.ReadFile("assets/sekexe-init.sha256")
+func layDown(program, cache, fallback string) (string, error) {
+	sum, err := assets.ReadFile("assets/" + program + ".sha256")
 	if err != nil {
-		return "", errNoInit
+		return "", fmt.Errorf("%s: find it: %w", program, errNotEmbedded)
 	}
-	name := "sekexe-init-" + strings.TrimSpace(string(sum))[:16]
+	name := program + "-" + strings.TrimSpace(string(sum))[:16]
 	var errs []error
 	own := "sekexe-" + strconv.Itoa(os.Getuid())
 	for n, dir := range []string{cache, fallback, filepath.Join("/var/tmp", own), filepath.Join("/tmp", own)} {
@@ -45,25 +51,25 @@ func layDownInit(cache, fallback string) (string, error) {
 		if st, err := os.Stat(file); err == nil && st.Mode()&0o111 != 0 {
 			return file, nil
 		}
-		if err := writeInit(dir, file); err != nil {
+		if err := writeProgram(program, dir, file); err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		return file, nil
 	}
-	return "", fmt.Errorf("guest init: write it: %w", errors.Join(errs...))
+	return "", fmt.Errorf("%s: write it: %w", program, errors.Join(errs...))
 }
 
-// writeInit writes the init in one step, so that nobody starts half of it.
-func writeInit(dir, file string) error {
-	b, err := assets.ReadFile("assets/sekexe-init")
+// writeProgram writes a program in one step, so that nobody starts half of it.
+func writeProgram(program, dir, file string) error {
+	b, err := assets.ReadFile("assets/" + program)
 	if err != nil {
-		return errNoInit
+		return errNotEmbedded
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, ".init-*")
+	f, err := os.CreateTemp(dir, ".program-*")
 	if err != nil {
 		return err
 	}

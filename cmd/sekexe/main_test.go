@@ -50,6 +50,7 @@ func TestScript(t *testing.T) {
 				e.Setenv(k, v)
 			}
 			e.Values[sandboxKey{}] = s
+			e.Values[registryKey{}] = &runningRegistry{}
 			e.Defer(func() {
 				if err := s.close(); err != nil {
 					t.Errorf("%s: %v", filepath.Base(e.WorkDir), err)
@@ -80,6 +81,7 @@ func TestScript(t *testing.T) {
 			"fetch":    scriptFetch,
 			"freeport": scriptFreePort,
 			"appears":  scriptAppears,
+			"image":    scriptImage,
 		},
 	})
 }

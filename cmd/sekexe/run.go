@@ -27,6 +27,8 @@ import (
 type runFlags struct {
 	runOptions
 	memory, kernel, flavour, modules, workdir, user, hostname, root, cgroups, isolation string
+	rootfs, image, pull, entrypoint                                                     string
+	entrypointSet                                                                       bool // also to nothing
 	net                                                                                 string
 	publish                                                                             []string
 	env, volumes, disks, copyOut, reports                                               []string
@@ -47,6 +49,9 @@ One argument is a command line for /bin/sh; several are a program and its argume
 root of the sub-kernel, in the current folder. It sees this machine's files and may change what it sees, but nothing that it writes
 reaches this machine, except below a folder mounted with --volume SOURCE:TARGET:rw.
 
+With --rootfs the files are another system's; with --image they are those of an OCI image, and the command is run as docker run does: in
+the image's environment, folder and user, as arguments of its entrypoint if it has one, and without a command the image's own.
+
 Standard input, output and error are the command's. If all three are a terminal, the command gets one of its own (-t, -T); Ctrl-C goes to
 the command then, and Ctrl-] pressed three times ends the sub-kernel.
 
@@ -54,11 +59,13 @@ The exit status is the command's own; 128+n if signal n killed it, 124 if its ti
 the command can't be run or isn't found, 130 or 143 if run was interrupted.`,
 		Example: `  sekexe run "env ; exit 42"
   sekexe run -m 1G -v .:/src:rw -w /src -- make test
-  go test -exec 'sekexe run --' ./...`,
+  go test -exec 'sekexe run --' ./...
+  sekexe run --image alpine:3.20 "cat /etc/os-release"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.tty && f.noTTY {
 				return misuse("--tty and --no-tty exclude each other")
 			}
+			f.entrypointSet = cmd.Flags().Changed("entrypoint")
 			return runOne(cmd.Context(), &f, args)
 		},
 	}
@@ -76,6 +83,7 @@ the command can't be run or isn't found, 130 or 143 if run was interrupted.`,
 	fl.StringVarP(&f.user, "user", "u", "", "user to run as: NAME or UID, and :GROUP (default root)")
 	fl.StringVar(&f.hostname, "hostname", "sekexe", "name of the sub-kernel's host")
 	fl.StringVar(&f.root, "root", "overlay", "root: overlay (writable, in memory) or ro")
+	f.addRootFlags(fl)
 	fl.StringVar(&f.cgroups, "cgroups", "v2", "control groups: v1 or v2")
 	fl.StringVar(&f.net, "net", "user", "network: user (needs no rights), none, or bridge:NAME, a bridge of this machine's to join (root)")
 	fl.StringArrayVarP(&f.publish, "publish", "p", nil, "make a port of the sub-kernel reachable here: [ADDRESS:][PORT:]PORT[/udp] (default address 127.0.0.1)")
@@ -132,6 +140,11 @@ func runOne(ctx context.Context, f *runFlags, args []string) (err error) {
 		defer w.Close()
 		kernelLog = w
 	}
+	im, err := findImages(ctx, plan, f.quiet, f.useImage)
+	if err != nil {
+		return err
+	}
+	defer im.close()
 	h, err := openHost(f.runOptions, job.Memory, newTracing(f.trace, job.Name))
 	if err != nil {
 		return failure(err)
@@ -236,9 +249,6 @@ func (f *runFlags) job(args []string) (*orchestrator.Job, error) {
 	if err != nil || mem < minMemory {
 		return nil, misuse("--memory %s: want at least 32M, such as 512M or 2G", f.memory)
 	}
-	if f.root != "overlay" && f.root != "ro" {
-		return nil, misuse("--root %s: want overlay or ro", f.root)
-	}
 	if f.cgroups != "v1" && f.cgroups != "v2" {
 		return nil, misuse("--cgroups %s: want v1 or v2", f.cgroups)
 	}
@@ -262,13 +272,17 @@ func (f *runFlags) job(args []string) (*orchestrator.Job, error) {
 	if err != nil {
 		return nil, err
 	}
+	root, err := f.rootOf()
+	if err != nil {
+		return nil, err
+	}
 	step, err := f.step(args)
 	if err != nil {
 		return nil, err
 	}
 	return &orchestrator.Job{
 		Name: "run", ID: "run", Hostname: f.hostname, Kernel: choice, Memory: mem, CPUs: f.cpus, Isolation: isolation,
-		RootMode: f.root, Cgroups: f.cgroups, Mounts: mounts, Disks: disks, CopyOut: copies, Steps: []orchestrator.Step{*step},
+		Root: root, Cgroups: f.cgroups, Mounts: mounts, Disks: disks, CopyOut: copies, Steps: []orchestrator.Step{*step},
 		BootTimeout: f.bootTimeout, StopTimeout: f.stopTimeout,
 	}, nil
 }
@@ -303,7 +317,9 @@ func (f *runFlags) step(args []string) (*orchestrator.Step, error) {
 		return nil, err
 	}
 	dir := f.workdir
-	if dir == "" {
+	if dir == "" && f.otherRoot() {
+		// the user's home, or what the image says
+	} else if dir == "" {
 		if dir, err = os.Getwd(); err != nil {
 			return nil, failure(fmt.Errorf("current folder: %w", err))
 		}
@@ -313,10 +329,14 @@ func (f *runFlags) step(args []string) (*orchestrator.Step, error) {
 	st := &orchestrator.Step{
 		Name: "command", Argv: args, Env: env, Dir: dir, User: f.user, Umask: umask(), Timeout: f.timeout, ExpectExit: []int{0},
 	}
-	switch len(args) {
-	case 0:
+	switch {
+	case f.image != "": // see useImage
+		st.OfImage = true
+	case len(args) == 0 && f.rootfs != "":
+		st.Name, st.Argv = "shell", []string{"/bin/sh"}
+	case len(args) == 0:
 		st.Name, st.Argv = "shell", []string{shell()}
-	case 1:
+	case len(args) == 1:
 		st.Argv = []string{"/bin/sh", "-c", args[0]}
 	}
 	if !f.noStdin {
@@ -357,7 +377,10 @@ var passedOn = []string{
 // environ is the command's environment: what is passed on, and what --env adds.
 func (f *runFlags) environ() ([]string, error) {
 	own := os.Environ()
-	env := map[string]string{"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	env := map[string]string{}
+	if f.image == "" { // or its own, which may be another
+		env["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	}
 	pass := func(pattern string) error {
 		for _, kv := range own {
 			k, v, _ := strings.Cut(kv, "=")
@@ -369,7 +392,11 @@ func (f *runFlags) environ() ([]string, error) {
 		}
 		return nil
 	}
-	for _, p := range passedOn {
+	always := passedOn
+	if f.otherRoot() { // the others tell of this machine
+		always = []string{"TERM"}
+	}
+	for _, p := range always {
 		if err := pass(p); err != nil {
 			return nil, err
 		}

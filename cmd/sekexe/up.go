@@ -89,6 +89,11 @@ func (f *upFlags) run(ctx context.Context) error {
 	if err := f.findKernels(ctx, p, plan); err != nil {
 		return err
 	}
+	im, err := findImages(ctx, plan, f.mode() == "quiet" || f.mode() == "json", nil)
+	if err != nil {
+		return err
+	}
+	defer im.close()
 	h, err := openHost(f.runOptions, greatestMemory(plan), newTracing(f.trace, jobNames(plan)...))
 	if err != nil {
 		return failure(err)

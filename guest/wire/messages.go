@@ -20,8 +20,7 @@ type Failure struct {
 // Spec is what the guest makes before it says Up.
 type Spec struct {
 	Hostname string
-	// Root is "overlay" or "ro".
-	Root string
+	Root     Root
 	// Cgroups is "v2" or "v1".
 	Cgroups string
 	// Modules is the host's path of the running kernel's modules folder, the one that holds modules.dep; empty: there is none.
@@ -32,6 +31,19 @@ type Spec struct {
 	NICs    []NIC
 	// Trace asks for a Trace before Done.
 	Trace bool
+}
+
+// A Root is what the guest's root is made of: the host's files, unless Source or FileSystem is set.
+type Root struct {
+	Mode string // "overlay" or "ro"
+	// Source is the host's path of the folder that is the root; empty: it is the host's own, or on a disk.
+	Source string
+	// FileSystem is that of the disk with the root, and Disk its number; empty: it is on none.
+	FileSystem string
+	Disk       int
+	Size       int64 // bytes that the overlay's memory holds; 0: the kernel's default
+	// KeepRun leaves /run as the root has it.
+	KeepRun bool
 }
 
 // MaxSpans is the greatest number of spans in a Trace.
@@ -200,7 +212,7 @@ func (m *Failure) fields(c *codec) {
 
 func (m *Spec) fields(c *codec) {
 	c.string(&m.Hostname)
-	c.string(&m.Root)
+	m.Root.fields(c)
 	c.string(&m.Cgroups)
 	c.string(&m.Modules)
 	list(c, &m.Mounts, func(m *Mount) {
@@ -221,6 +233,15 @@ func (m *Spec) fields(c *codec) {
 	})
 	list(c, &m.NICs, func(n *NIC) { n.fields(c) })
 	c.bool(&m.Trace)
+}
+
+func (m *Root) fields(c *codec) {
+	c.string(&m.Mode)
+	c.string(&m.Source)
+	c.string(&m.FileSystem)
+	integer(c, &m.Disk)
+	c.int64(&m.Size)
+	c.bool(&m.KeepRun)
 }
 
 func (m *NIC) fields(c *codec) {

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/docker/go-units"
+
+	"github.com/sekexe/sekexe/image"
+	"github.com/sekexe/sekexe/orchestrator"
+)
+
+// envImageLimit is the environment variable with how much disk space images may take.
+const envImageLimit = "SEKEXE_IMAGE_LIMIT"
+
+// images are the images that a run boots. They must be closed when it has ended.
+type images struct {
+	store *image.Store
+	quiet bool
+	found map[[2]string]*image.Image // by name and policy
+}
+
+// newImages opens the folder for images.
+func newImages(quiet bool) (*images, error) {
+	cache := cacheDir()
+	if cache == "" {
+		return nil, errNoCache
+	}
+	im := &images{store: &image.Store{Dir: filepath.Join(cache, "images")}, quiet: quiet, found: map[[2]string]*image.Image{}}
+	if s := os.Getenv(envImageLimit); s != "" {
+		n, err := units.RAMInBytes(s)
+		if err != nil || n <= 0 {
+			return nil, fmt.Errorf("%s=%s: want a size such as 20G", envImageLimit, s)
+		}
+		im.store.Limit = n
+	}
+	return im, nil
+}
+
+// close lets others remove the images.
+func (im *images) close() {
+	if im == nil {
+		return
+	}
+	for _, i := range im.found {
+		_ = i.Close()
+	}
+}
+
+// needsImages says whether any sub-kernel of a plan has an image for its root.
+func needsImages(plan *orchestrator.Plan) bool {
+	for i := range plan.Nodes {
+		if plan.Nodes[i].Job.Root.Image != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// findImages brings the images of a plan here and makes them the roots of its jobs; nil: there are none. change, if it is not nil, may alter what
+// the image says. Nothing has booted yet.
+func findImages(ctx context.Context, plan *orchestrator.Plan, quiet bool, change func(*orchestrator.Job, *orchestrator.Image)) (*images, error) {
+	if !needsImages(plan) {
+		return nil, nil
+	}
+	im, err := newImages(quiet)
+	if err != nil {
+		return nil, failure(err)
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	for i := range plan.Nodes {
+		job := &plan.Nodes[i].Job
+		if job.Root.Image == "" {
+			continue
+		}
+		if err := im.use(ctx, job, change); err != nil {
+			im.close()
+			if ctx.Err() != nil {
+				say("warning", "interrupted while an image was made ready")
+				return nil, status(130)
+			}
+			return nil, failure(err)
+		}
+	}
+	return im, nil
+}
+
+// use makes its image the root of a job.
+func (im *images) use(ctx context.Context, job *orchestrator.Job, change func(*orchestrator.Job, *orchestrator.Image)) error {
+	key := [2]string{job.Root.Image, job.Root.Pull}
+	found := im.found[key]
+	if found == nil {
+		var err error
+		if found, err = im.get(ctx, job.Root.Image, job.Root.Pull); err != nil {
+			return err
+		}
+		im.found[key] = found
+	}
+	c := found.Config
+	img := &orchestrator.Image{Path: found.Path, FileSystem: image.FileSystem, Env: c.Env, Dir: c.Dir, User: c.User, Entrypoint: c.Entrypoint, Cmd: c.Cmd}
+	if change != nil {
+		change(job, img)
+	}
+	if err := job.UseImage(img); err != nil {
+		return fmt.Errorf("image %s: run it: %w", job.Root.Image, err)
+	}
+	return nil
+}
+
+// hintedError is an error with advice.
+type hintedError struct {
+	error
+	hint string
+}
+
+// Hint returns the advice.
+func (h *hintedError) Hint() string { return h.hint }
+
+// Unwrap returns the error.
+func (h *hintedError) Unwrap() error { return h.error }
+
+// get finds an image as a policy says: see docs/images.md.
+func (im *images) get(ctx context.Context, name, pull string) (*image.Image, error) {
+	have, err := im.store.Find(name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	_, _, _, local := image.CutLocal(name)
+	switch {
+	case have != nil && (local || pull != "always"):
+		return have, nil
+	case !local && pull == "never":
+		return nil, &hintedError{fmt.Errorf("image %s: find it: it is not here", name), `pull "missing" or "always" gets it from its registry`}
+	}
+	id, err := im.fetch(ctx, name)
+	if err == nil {
+		if have != nil {
+			_ = have.Close()
+		}
+		return im.store.Get(id)
+	}
+	var re *replyError
+	if have != nil && errors.As(err, &re) && re.reply.Unreachable {
+		if !im.quiet {
+			say("warning", err.Error()+": what it was before is used")
+		}
+		return have, nil
+	}
+	if have != nil {
+		_ = have.Close()
+	}
+	return nil, err
+}
+
+// A replyError is what the program that makes images has answered in place of an image.
+type replyError struct{ reply image.Reply }
+
+// Error says what happened.
+func (e *replyError) Error() string { return e.reply.Error }
+
+// Hint says what to do about it.
+func (e *replyError) Hint() string { return e.reply.Hint }
+
+// fetch lets the program that makes images bring one here, and returns its ID.
+func (im *images) fetch(ctx context.Context, name string) (string, error) {
+	program, err := layDown(imageProgram, cacheDir(), "")
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, program)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second // it removes what it has written
+	cmd.Stderr = os.Stderr
+	// Ctrl-C is for sekexe, which passes it on.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return "", fmt.Errorf("image %s: start the program that makes images: %w", name, err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", fmt.Errorf("image %s: start the program that makes images: %w", name, err)
+	}
+	if err := cmd.Start(); err != nil {
+		return "", fmt.Errorf("image %s: start the program that makes images: %w", name, err)
+	}
+	p := newPullProgress(im.quiet, name)
+	err = json.NewEncoder(in).Encode(image.Request{Name: name, Dir: im.store.Dir, Limit: im.store.Limit})
+	last := image.Reply{}
+	for sc := bufio.NewScanner(out); err == nil && sc.Scan(); {
+		var r image.Reply
+		if err = json.Unmarshal(sc.Bytes(), &r); err == nil && r.ID == "" && r.Error == "" {
+			p.show(r)
+			continue
+		}
+		last = r
+	}
+	p.end(last.ID != "")
+	err = errors.Join(err, cmd.Wait())
+	switch {
+	case ctx.Err() != nil:
+		return "", ctx.Err()
+	case last.Error != "":
+		return "", &replyError{last}
+	case last.ID == "" || err != nil:
+		return "", fmt.Errorf("image %s: make it: the program that makes images has ended without an answer: %w", name, err)
+	}
+	return last.ID, nil
+}

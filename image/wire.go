@@ -1,0 +1,24 @@
+package image
+
+// A Request is what the program that makes images is asked for: a line of JSON on its standard input, which stays open until the asking
+// process ends.
+type Request struct {
+	Name  string `json:"name"` // written out
+	Dir   string `json:"dir"`  // of the Store
+	Limit int64  `json:"limit,omitempty"`
+}
+
+// A Reply is a line of JSON that it answers with. One with ID or Error is the last.
+type Reply struct {
+	// Phase says what it does, with the bytes done and, if that is known, those of all.
+	Phase string `json:"phase,omitempty"`
+	Done  int64  `json:"done,omitempty"`
+	Total int64  `json:"total,omitempty"`
+
+	ID string `json:"id,omitempty"`
+
+	Error string `json:"error,omitempty"`
+	Hint  string `json:"hint,omitempty"`
+	// Unreachable says that the registry could not be asked, and not that it said no.
+	Unreachable bool `json:"unreachable,omitempty"`
+}
