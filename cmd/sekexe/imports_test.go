@@ -39,6 +39,7 @@ var allowed = map[string][]string{
 	"network/vswitch":   {"network/frames", "network/impair"},
 	"image":             {},
 	"image/fetch":       {"image"},
+	"image/imagetest":   {"image"},
 	"kernel":            {},
 	"kernel/config":     {},
 	"kernel/build":      {"kernel", "kernel/config"},
