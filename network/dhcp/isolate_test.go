@@ -182,8 +182,11 @@ func (s *segment) serveFrames() {
 		}
 	}()
 	s.Cleanup(func() {
+		if err := f.SetReadDeadline(time.Unix(1, 0)); err != nil {
+			s.Error(err)
+		}
+		<-done // before it is closed: an answer may be on its way
 		f.Close()
-		<-done
 	})
 }
 
