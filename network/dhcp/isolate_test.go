@@ -237,8 +237,8 @@ func (s *segment) start(args ...string) (cmd *exec.Cmd) {
 // patience is how long is waited for what is to happen: long, since nothing is measured.
 const patience = time.Minute
 
-// wait waits for an event of an address's family, and passes over those of the other, and over renewals. Every second it does again what is to
-// bring the event about, since dhcpcd loses signals while it runs its hooks; nil: there is nothing to do.
+// wait waits for an event of an address's family, and passes over those of the other, and over renewals. Every second it calls again, if
+// that isn't nil: what is to bring the event about.
 func (s *segment) wait(kind EventKind, is4 bool, again func()) netip.Addr {
 	s.Helper()
 	timeout, tick := time.After(patience), time.NewTicker(time.Second)
