@@ -235,7 +235,7 @@ func (s *segment) start(args ...string) (cmd *exec.Cmd) {
 }
 
 // patience is how long is waited for what is to happen: long, since nothing is measured.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // wait waits for an event of an address's family, and passes over those of the other, and over renewals. Every second it calls again, if
 // that isn't nil: what is to bring the event about.
