@@ -195,8 +195,7 @@ func TestHostJoined(t *testing.T) {
 	}
 	write(t, n.PortFile(0, 0), raw(t, guestMAC(0), guestMAC(1), "to b", 1414))
 	await(t, n.PortFile(0, 1).File, "to b", "")
-	write(t, n.PortFile(0, 0), arpRequest(t, guestMAC(0), "10.5.0.7", "10.5.0.1"))
-	if got := awaitARP(t, n.PortFile(0, 0).File, "10.5.0.1"); !bytes.Equal(got, n.MAC(0)) {
+	if got := askARP(t, n.PortFile(0, 0), arpRequest(t, guestMAC(0), "10.5.0.7", "10.5.0.1"), "10.5.0.1"); !bytes.Equal(got, n.MAC(0)) {
 		t.Errorf("10.5.0.1 is at %s; want %s", got, n.MAC(0))
 	}
 	if err := n.Close(); err != nil {
