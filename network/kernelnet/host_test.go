@@ -179,7 +179,7 @@ func TestHostJoined(t *testing.T) {
 	if inNamespace(t) {
 		return
 	}
-	sh(t, "ip link add br0 mtu 1400 type bridge; ip link set br0 addrgenmode none; ip link set br0 up; ip addr add 10.5.0.1/24 dev br0; ip link add nic mtu 1400 type veth peer name far mtu 1400; ip link set nic master br0 up; ip link set far up")
+	sh(t, "ip link add br0 mtu 1400 type bridge; ip link set br0 addrgenmode none; ip link set br0 up; ip addr add 10.5.0.1/24 dev br0; ip link add nic mtu 1400 type veth peer name far mtu 1400; ip link set nic master br0 up; ip link set far up; until ip link show dev br0 | grep -q 'state UP' && ip -d link show dev nic | grep -q 'state forwarding'; do :; done")
 	show := func() string { return sh(t, "ip -d link show dev br0; ip addr show dev br0; ip -d link show dev nic") }
 	before, dir := show(), filepath.Join(t.TempDir(), "net")
 	seg := Segment{Name: "lan", Kind: Bridge, Bridge: "br0", Ports: guestPorts(2)}
