@@ -46,7 +46,9 @@ type Config struct {
 	Ranges  []Range
 	Exclude []Range
 	// Lease is how long leases are, and what clients may ask for at most; zero: an hour.
-	Lease             time.Duration
+	Lease time.Duration
+	// Renew is after what time clients are to renew their leases (T1), if that is before the half of them; zero: after the half.
+	Renew             time.Duration
 	Routers, DNS, NTP []netip.Addr // NTP may have addresses of both families
 	Domain            string
 	Search            []string // empty: Domain
@@ -93,6 +95,9 @@ func (c Config) prepare() (Config, error) {
 	}
 	if c.Lease < time.Second || c.Lease > maxLease {
 		return c, fmt.Errorf("dhcp: configure the lease time: %v is not between 1s and %v", c.Lease, maxLease)
+	}
+	if c.Renew != 0 && c.Renew < time.Second {
+		return c, fmt.Errorf("dhcp: configure the time of renewal: %v is shorter than a second", c.Renew)
 	}
 	if c.MTU != 0 && (c.MTU < 68 || c.MTU > 65535) {
 		return c, fmt.Errorf("dhcp: configure the MTU: %d is not between 68 and 65535", c.MTU)

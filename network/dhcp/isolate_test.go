@@ -182,8 +182,11 @@ func (s *segment) serveFrames() {
 		}
 	}()
 	s.Cleanup(func() {
+		if err := f.SetReadDeadline(time.Unix(1, 0)); err != nil {
+			s.Error(err)
+		}
+		<-done // before it is closed: an answer may be on its way
 		f.Close()
-		<-done
 	})
 }
 
@@ -232,10 +235,10 @@ func (s *segment) start(args ...string) (cmd *exec.Cmd) {
 }
 
 // patience is how long is waited for what is to happen: long, since nothing is measured.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
-// wait waits for an event of an address's family, and passes over those of the other, and over renewals. Every second it does again what is to
-// bring the event about, since dhcpcd loses signals while it runs its hooks; nil: there is nothing to do.
+// wait waits for an event of an address's family, and passes over those of the other, and over renewals. Every second it calls again, if
+// that isn't nil: what is to bring the event about.
 func (s *segment) wait(kind EventKind, is4 bool, again func()) netip.Addr {
 	s.Helper()
 	timeout, tick := time.After(patience), time.NewTicker(time.Second)

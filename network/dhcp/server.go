@@ -93,6 +93,14 @@ func (s *Server) note(k EventKind, l Lease) {
 	}
 }
 
+// renewal is T1 of a lease.
+func (s *Server) renewal(lease time.Duration) time.Duration {
+	if s.cfg.Renew != 0 {
+		return min(s.cfg.Renew, lease/2)
+	}
+	return lease / 2
+}
+
 // host is what is known beforehand of a MAC; never nil.
 func (s *Server) host(mac net.HardwareAddr) *Host {
 	if h := s.hosts[string(mac)]; h != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/dhcpv6"
 )
 
 func TestStatesOfAClient(t *testing.T) {
@@ -320,6 +321,17 @@ func TestLeaseTime(t *testing.T) {
 		}
 		if l := w.Leases(); l[0].Expires != w.clock.Add(tt.want) {
 			t.Errorf("the lease expires at %v", l[0].Expires)
+		}
+	}
+}
+
+func TestTimeOfRenewal(t *testing.T) {
+	for _, tt := range []struct{ renew, want time.Duration }{{0, 30 * time.Minute}, {time.Minute, time.Minute}, {time.Hour, 30 * time.Minute}} {
+		w := newWorld(t, func(c *Config) { c.Renew = tt.renew })
+		resp, _ := w.ask(message(dhcpv4.MessageTypeDiscover, mac(1)))
+		resp6, _ := w.ask6(message6(dhcpv6.MessageTypeSolicit, 1, ""), 1)
+		if got, got6 := resp.IPAddressRenewalTime(0), resp6.Options.OneIANA().T1; got != tt.want || got6 != tt.want {
+			t.Errorf("with %v clients renew after %v and %v; want %v", tt.renew, got, got6, tt.want)
 		}
 	}
 }

@@ -44,7 +44,7 @@ func (s *Server) reply4(req *dhcpv4.DHCPv4, c *client, t dhcpv4.MessageType, b *
 			resp.Options[dhcpv4.OptionRapidCommit.Code()] = nil
 		}
 		first = append(first, // RFC 2131, section 4.4.5
-			option4{dhcpv4.OptionRenewTimeValue, dhcpv4.Duration(lease / 2).ToBytes(), true},
+			option4{dhcpv4.OptionRenewTimeValue, dhcpv4.Duration(s.renewal(lease)).ToBytes(), true},
 			option4{dhcpv4.OptionRebindingTimeValue, dhcpv4.Duration(lease / 8 * 7).ToBytes(), true})
 	}
 	options := append(first, s.options4()...)

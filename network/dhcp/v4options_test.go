@@ -158,6 +158,7 @@ func TestConfigIsChecked(t *testing.T) {
 		{"neither a subnet", func(c *Config) { c.Subnet, c.Subnet6 = netip.Prefix{}, netip.Prefix{} }},
 		{"lease time", func(c *Config) { c.Lease = time.Millisecond }},
 		{"lease time", func(c *Config) { c.Lease = 200 * 365 * 24 * time.Hour }},
+		{"time of renewal", func(c *Config) { c.Renew = time.Millisecond }},
 		{"MTU", func(c *Config) { c.MTU = 67 }},
 		{"not one of IPv4", func(c *Config) { c.Subnet = c.Subnet6 }},
 		{"server identifier", func(c *Config) { c.Server = gateway6 }},

@@ -207,7 +207,7 @@ func (s *Server) extend(m, resp *dhcpv6.Message, mac net.HardwareAddr) {
 func (s *Server) grant(resp *dhcpv6.Message, ia *dhcpv6.OptIANA, b *binding, others ...netip.Addr) {
 	answer := &dhcpv6.OptIANA{IaId: ia.IaId}
 	if b != nil {
-		answer.T1, answer.T2 = s.cfg.Lease/2, s.cfg.Lease/5*4
+		answer.T1, answer.T2 = s.renewal(s.cfg.Lease), s.cfg.Lease/5*4
 		answer.Options.Add(&dhcpv6.OptIAAddress{IPv6Addr: b.addr.AsSlice(), PreferredLifetime: s.cfg.Lease, ValidLifetime: s.cfg.Lease})
 	}
 	for _, a := range others {

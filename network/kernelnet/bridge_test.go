@@ -109,8 +109,7 @@ func TestKernelGateway(t *testing.T) {
 			t.Fatalf("ListenUDP = %v, %v; want two sockets", conns, err)
 		}
 		p := n.PortFile(0, 0)
-		write(t, p, arpRequest(t, guestMAC(0), "10.9.0.11", "10.9.0.1"))
-		if got := awaitARP(t, p.File, "10.9.0.1"); !bytes.Equal(got, gatewayMAC) {
+		if got := askARP(t, p, arpRequest(t, guestMAC(0), "10.9.0.11", "10.9.0.1"), "10.9.0.1"); !bytes.Equal(got, gatewayMAC) {
 			t.Errorf("10.9.0.1 is at %s; want %s", got, gatewayMAC)
 		}
 		write(t, p, udp(t, guestMAC(0), gatewayMAC, "10.9.0.11", "10.9.0.1", 5300, "a question"))

@@ -179,7 +179,7 @@ func TestHostJoined(t *testing.T) {
 	if inNamespace(t) {
 		return
 	}
-	sh(t, "ip link add br0 mtu 1400 type bridge; ip link set br0 addrgenmode none; ip link set br0 up; ip addr add 10.5.0.1/24 dev br0; ip link add nic mtu 1400 type veth peer name far mtu 1400; ip link set nic master br0 up; ip link set far up")
+	sh(t, "ip link add br0 mtu 1400 type bridge; ip link set br0 addrgenmode none; ip link set br0 up; ip addr add 10.5.0.1/24 dev br0; ip link add nic mtu 1400 type veth peer name far mtu 1400; ip link set nic master br0 up; ip link set far up; until ip link show dev br0 | grep -q 'state UP' && ip -d link show dev nic | grep -q 'state forwarding'; do :; done")
 	show := func() string { return sh(t, "ip -d link show dev br0; ip addr show dev br0; ip -d link show dev nic") }
 	before, dir := show(), filepath.Join(t.TempDir(), "net")
 	seg := Segment{Name: "lan", Kind: Bridge, Bridge: "br0", Ports: guestPorts(2)}
@@ -195,8 +195,7 @@ func TestHostJoined(t *testing.T) {
 	}
 	write(t, n.PortFile(0, 0), raw(t, guestMAC(0), guestMAC(1), "to b", 1414))
 	await(t, n.PortFile(0, 1).File, "to b", "")
-	write(t, n.PortFile(0, 0), arpRequest(t, guestMAC(0), "10.5.0.7", "10.5.0.1"))
-	if got := awaitARP(t, n.PortFile(0, 0).File, "10.5.0.1"); !bytes.Equal(got, n.MAC(0)) {
+	if got := askARP(t, n.PortFile(0, 0), arpRequest(t, guestMAC(0), "10.5.0.7", "10.5.0.1"), "10.5.0.1"); !bytes.Equal(got, n.MAC(0)) {
 		t.Errorf("10.5.0.1 is at %s; want %s", got, n.MAC(0))
 	}
 	if err := n.Close(); err != nil {
