@@ -26,14 +26,15 @@ var allowed = map[string][]string{
 		"orchestrator", "network/dhcp", "network/frames", "network/impair", "network/kernelnet", "network/names", "network/netstack", "network/pcapng",
 		"network/publish", "network/vswitch",
 	},
-	"network/frames": {},
-	"network/names":  {},
-	"network/dhcp":   {},
-	"image":          {},
-	"image/fetch":    {"image"},
-	"kernel":         {},
-	"kernel/config":  {},
-	"kernel/build":   {"kernel", "kernel/config"},
+	"network/frames":  {},
+	"network/names":   {},
+	"network/dhcp":    {},
+	"image":           {},
+	"image/fetch":     {"image"},
+	"image/imagetest": {},
+	"kernel":          {},
+	"kernel/config":   {},
+	"kernel/build":    {"kernel", "kernel/config"},
 }
 
 func TestImports(t *testing.T) {
