@@ -26,6 +26,7 @@ var scenes = []scene{
 	{name: "run-shell", run: func(e *env) (result, error) { return e.runScene("--net", "none", "true") }},
 	{name: "run-user", budget: "at most 2.5", run: func(e *env) (result, error) { return e.runScene("--", "/bin/true") }},
 	{name: "run-lease", budget: "at most 2.5", run: (*env).leaseScene},
+	{name: "run-image", budget: "at most 1.5 of run", run: (*env).imageScene},
 	{name: "up-8", budget: "at most 1.5", run: func(e *env) (result, error) { return e.upScene(8) }},
 	{name: "up-64", budget: "at most 1.5", run: func(e *env) (result, error) { return e.upScene(64) }},
 	{name: "up-256", budget: "at most 1.5", long: true, run: func(e *env) (result, error) { return e.upScene(256) }},

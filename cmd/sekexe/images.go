@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -77,8 +76,17 @@ func findImages(ctx context.Context, plan *orchestrator.Plan, quiet bool, change
 	if err != nil {
 		return nil, failure(err)
 	}
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
+	in := watchSignals(ctx, func() {})
+	defer in.close()
+	ctx, cancel := context.WithCancel(in.ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-in.stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	for i := range plan.Nodes {
 		job := &plan.Nodes[i].Job
 		if job.Root.Image == "" {
@@ -86,9 +94,8 @@ func findImages(ctx context.Context, plan *orchestrator.Plan, quiet bool, change
 		}
 		if err := im.use(ctx, job, change); err != nil {
 			im.close()
-			if ctx.Err() != nil {
-				say("warning", "interrupted while an image was made ready")
-				return nil, status(130)
+			if in.status() != 0 {
+				return nil, status(in.status())
 			}
 			return nil, failure(err)
 		}

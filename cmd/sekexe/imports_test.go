@@ -39,7 +39,7 @@ var allowed = map[string][]string{
 	"network/vswitch":   {"network/frames", "network/impair"},
 	"image":             {},
 	"image/fetch":       {"image"},
-	"image/imagetest":   {"image"},
+	"image/imagetest":   {},
 	"kernel":            {},
 	"kernel/config":     {},
 	"kernel/build":      {"kernel", "kernel/config"},

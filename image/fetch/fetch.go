@@ -86,7 +86,6 @@ type maker struct {
 	dir    string // for what is not kept
 	layers []v1.Layer
 	total  int64 // bytes of the layers, as they are read
-	read   int64
 }
 
 // make unpacks the image into the file root.

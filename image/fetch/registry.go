@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -62,7 +61,6 @@ type watch struct {
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
 	done   atomic.Int64
-	once   sync.Once
 }
 
 // newWatch returns a transport and the context that its requests must have. stop ends the watch.
