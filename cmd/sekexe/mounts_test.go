@@ -133,7 +133,8 @@ func differences(t *testing.T, kind string, host, guest map[string]string) []str
 		case !ok:
 			t.Errorf("%s: %s: there is no result", kind, name)
 		case want != skippedCheck && got != want:
-			diffs = append(diffs, fmt.Sprintf("%s: %s: %s (host: %s)", kind, name, got, want))
+			line := fmt.Sprintf("%s: %s: %s (host: %s)", kind, name, got, want)
+			diffs = append(diffs, strings.ReplaceAll(line, fmt.Sprintf(" %d:%d ", os.Getuid(), os.Getgid()), " UID:GID "))
 		}
 	}
 	slices.Sort(diffs)
