@@ -21,6 +21,7 @@ type Job struct {
 	Cgroups   string // "v2" or "v1"
 	Mounts    []Mount
 	Tmpfs     []Tmpfs
+	Confine   Confine
 	NICs      []NIC
 	// Publish are ports of the host that lead to ports of the guest, at the address of its first NIC that has one.
 	Publish []Publish

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sekexe/sekexe/uml/confine"
 )
 
 // A process is the process of a running kernel, with the helpers and the guest's processes that it keeps on the host. All of them are in
@@ -26,6 +28,7 @@ type launchSpec struct {
 	argv, env []string
 	files     []*os.File // from descriptor 0
 	cpus      []int      // host CPUs to stay on; none: any
+	domain    *confine.Domain
 	// started is called with the process's number before anything else can happen to it.
 	started func(pid int)
 }
@@ -38,7 +41,7 @@ type launchSpec struct {
 // (tried, on 6.1). So it is frozen, and the reaper kills all of the group at once.
 func launch(s launchSpec) (*process, error) {
 	p := &process{done: make(chan struct{})}
-	ready := make(chan error)
+	ready, limited := make(chan error), make(chan struct{})
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
 		c, err := s.start()
@@ -48,19 +51,19 @@ func launch(s launchSpec) (*process, error) {
 		}
 		p.pid = c.Pid
 		ready <- nil
+		<-limited
 		p.wait(c)
 	}()
 	if err := <-ready; err != nil {
 		return nil, err
 	}
+	p.limit() // which the other thread may not
+	close(limited)
 	return p, nil
 }
 
 // start restricts the calling thread and starts the kernel from it.
 func (s *launchSpec) start() (*os.Process, error) {
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return nil, fmt.Errorf("set no_new_privs: %w", err)
-	}
 	if len(s.cpus) > 0 {
 		var set unix.CPUSet
 		for _, c := range s.cpus {
@@ -70,6 +73,9 @@ func (s *launchSpec) start() (*os.Process, error) {
 			return nil, fmt.Errorf("stay on CPUs %v: %w", s.cpus, err)
 		}
 	}
+	if err := s.domain.Enter(); err != nil {
+		return nil, err
+	}
 	c, err := os.StartProcess(s.argv[0], s.argv, &os.ProcAttr{
 		Dir: "/", Env: s.env, Files: s.files,
 		Sys: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGSTOP},
@@ -78,10 +84,16 @@ func (s *launchSpec) start() (*os.Process, error) {
 		return nil, err
 	}
 	s.started(c.Pid)
-	// A dump would hold the guest's memory. The host should rather kill a guest than what watches it. Both are best efforts.
-	_ = unix.Prlimit(c.Pid, unix.RLIMIT_CORE, &unix.Rlimit{}, nil)
-	_ = os.WriteFile("/proc/"+strconv.Itoa(c.Pid)+"/oom_score_adj", []byte("500"), 0)
 	return c, nil
+}
+
+// limit bounds what the process may use of the host beyond its memory file: best efforts. A dump would hold the guest's memory; nothing of it
+// needs to be locked, in message queues or ahead of others. And the host should rather kill a guest than what watches it.
+func (p *process) limit() {
+	for _, r := range []int{unix.RLIMIT_CORE, unix.RLIMIT_MEMLOCK, unix.RLIMIT_MSGQUEUE, unix.RLIMIT_NICE, unix.RLIMIT_RTPRIO} {
+		_ = unix.Prlimit(p.pid, r, &unix.Rlimit{}, nil)
+	}
+	_ = os.WriteFile("/proc/"+strconv.Itoa(p.pid)+"/oom_score_adj", []byte("500"), 0)
 }
 
 // wait waits for the process, and kills what it left.

@@ -16,6 +16,7 @@ import (
 	"github.com/sekexe/sekexe/guest/wire"
 	"github.com/sekexe/sekexe/kernel"
 	"github.com/sekexe/sekexe/orchestrator"
+	"github.com/sekexe/sekexe/uml/confine"
 )
 
 // powerOffTimeout is how long a kernel may take from Done to its end, and a guest from a signal that can't be ignored to its word of the
@@ -34,6 +35,8 @@ type session struct {
 	info     *kernel.Info
 	dir      string // scratch
 	exchange string
+	private  string // for the kernel to write to while it boots
+	domain   *confine.Domain
 	logs     *logs
 	proc     *process
 	line     *os.File // our end of the control line
@@ -129,15 +132,22 @@ func (s *session) boot(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if err := s.rt.canConfine(j); err != nil {
+		return err
+	}
 	if err := checkMemoryDir(s.rt.scratch.base, j.Memory); err != nil {
 		return &MemoryError{err}
 	}
-	if s.dir, s.exchange, err = s.rt.folder(); err != nil {
+	if s.dir, s.exchange, s.private, err = s.rt.folder(); err != nil {
 		return fmt.Errorf("scratch folder: make it: %w", err)
 	}
 	s.logs = openLogs(s.rt.o.LogDir, j.ID, s.sink.Notice)
 	s.res.Logs = s.logs.dir
 	s.mark = s.span("make folders", s.mark)
+	if s.domain, err = confine.New(s.rt.host, s.policy()); err != nil {
+		return fmt.Errorf("confinement: prepare it: %w", err)
+	}
+	s.mark = s.span("prepare the confinement", s.mark)
 	if err := s.launch(); err != nil {
 		return err
 	}
@@ -181,7 +191,7 @@ func (s *session) launch() error {
 	defer null.Close()
 	lpj, _ := s.rt.o.Kernels.LearnedLPJ(s.info)
 	args := bootArgs{
-		kernel: s.info.Path, memory: s.job.Memory, umid: "k", umlDir: s.dir, init: s.rt.init, exchange: s.exchange, lpj: lpj, verbose: s.rt.o.Verbose,
+		kernel: s.info.Path, memory: s.job.Memory, umid: "k", umlDir: s.private, init: s.rt.init, exchange: s.exchange, lpj: lpj, verbose: s.rt.o.Verbose,
 		cpus: s.job.CPUs, fast: s.job.Isolation == "fast",
 	}
 	files := []*os.File{null, logW, logW, guestEnd}
@@ -194,7 +204,7 @@ func (s *session) launch() error {
 		s.launched = time.Now()
 	}
 	s.proc, err = launch(launchSpec{
-		argv: args.argv(), env: environ(s.rt.scratch.dir), files: files, cpus: cpus,
+		argv: args.argv(), env: environ(s.private), files: files, cpus: cpus, domain: s.domain,
 		started: func(pid int) {
 			if err := s.rt.reaper.Add(pid); err != nil {
 				s.sink.Notice(err.Error())
@@ -218,6 +228,7 @@ func (s *session) watch(release func(), learn bool, log *os.File) {
 	s.tasks.Go(s.console.run)
 	s.tasks.Go(s.read)
 	s.tasks.Go(s.out.run)
+	s.tasks.Go(s.domain.Serve)
 	s.tasks.Go(func() { // the CPU is free, and the reaper has nothing to do, once the process is gone
 		<-s.proc.done
 		release()
@@ -294,12 +305,14 @@ func (s *session) cleanUp() {
 		s.stopFeed()
 		s.out.close()
 		s.drain()
+		s.closeDomain()
 		s.tasks.Wait()
 		s.learn()
 		if s.unexplained() {
 			s.res.Console = s.console.tail()
 		}
 	}
+	s.closeDomain()
 	if s.line != nil {
 		s.line.Close()
 	}
@@ -311,6 +324,17 @@ func (s *session) cleanUp() {
 			s.sink.Notice(fmt.Sprintf("scratch folder %s: remove it: %v", filepath.Base(s.dir), err))
 		}
 	}
+}
+
+// closeDomain gives back what the domain holds. The process is gone.
+func (s *session) closeDomain() {
+	if s.domain == nil {
+		return
+	}
+	if err := s.domain.Close(); err != nil {
+		s.sink.Notice(err.Error())
+	}
+	s.domain = nil
 }
 
 // drain takes what the reader still has, so that it can end.
