@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sekexe/sekexe/orchestrator"
 	"github.com/sekexe/sekexe/uml/confine"
 )
@@ -65,6 +67,11 @@ func hiddenFiles(run []string, c *orchestrator.Confine) []string {
 		}
 	}
 	return slices.DeleteFunc(hidden, func(h string) bool {
+		// What the user can't read a guest can't either; to say so again would take many rules.
+		var st unix.Stat_t
+		if os.Geteuid() != 0 && unix.Access(h, unix.R_OK) == unix.EACCES && unix.Stat(h, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && int(st.Uid) != os.Geteuid() {
+			return true
+		}
 		return slices.ContainsFunc(c.Show, func(s string) bool { return h == s || strings.HasPrefix(h, strings.TrimSuffix(s, "/")+"/") })
 	})
 }

@@ -138,9 +138,6 @@ func (d *Domain) allowFiles() error {
 		hidden = append(hidden, resolve(h))
 	}
 	h := newHiding(hidden)
-	add := func(rights uint64) func(string, bool) error {
-		return func(path string, dir bool) error { return r.allow(path, dir, rights) }
-	}
 	// The names in a folder can't be hidden without hiding the folders that lead to it.
 	if err := r.allow("/", true, readDir); err != nil {
 		return err
@@ -153,12 +150,12 @@ func (d *Domain) allowFiles() error {
 		if path = resolve(path); h.covers(path) {
 			continue
 		}
-		if err := h.visible(path, add(readFile)); err != nil {
+		if err := h.visible(path, r, readFile); err != nil {
 			return err
 		}
 	}
 	for _, path := range slices.Concat(p.Show, p.Exec, p.Write) {
-		if err := h.visible(resolve(path), add(readFile)); err != nil {
+		if err := h.visible(resolve(path), r, readFile); err != nil {
 			return err
 		}
 	}
@@ -172,7 +169,7 @@ func (d *Domain) allowFiles() error {
 		rights uint64
 	}{{p.Exec, execute}, {p.Write, changes}, {p.Private, change | readFile}} {
 		for _, path := range g.paths {
-			if err := none.visible(resolve(path), add(g.rights)); err != nil {
+			if err := none.visible(resolve(path), r, g.rights); err != nil {
 				return err
 			}
 		}
@@ -251,7 +248,7 @@ func (d *Domain) filter() error {
 func (d *Domain) Close() error {
 	var errs []error
 	if d.rules != nil {
-		errs = append(errs, d.rules.file.Close())
+		errs = append(errs, unix.Close(d.rules.fd))
 	}
 	for _, p := range d.places {
 		errs = append(errs, unix.Close(p.fd))

@@ -367,6 +367,7 @@ func (d *Domain) create(c *caller, n *notification) error {
 
 // place finds the place that a path lies in, and the rest of the path; nil: it lies in none.
 func (d *Domain) place(path string) (*place, string) {
+	path = "/" + strings.TrimLeft(path, "/") // hostfs puts a second one before
 	for i := range d.places {
 		p := &d.places[i]
 		for _, dir := range []string{p.path, p.real} {

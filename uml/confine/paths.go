@@ -2,7 +2,7 @@ package confine
 
 import (
 	"errors"
-	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -48,39 +48,48 @@ func (h *hiding) covers(path string) bool {
 	}
 }
 
-// visible calls add for the fewest files and folders that together are all of path but what is hidden. path itself is visible, even if it lies
-// in a hidden folder.
-func (h *hiding) visible(path string, add func(path string, dir bool) error) error {
+// visible allows rights to the fewest files and folders that together are all of path but what is hidden. path itself is visible, even if
+// it lies in a hidden folder.
+func (h *hiding) visible(path string, r *ruleset, rights uint64) error {
 	st, err := os.Lstat(path)
 	if err != nil {
 		return gone(err)
 	}
-	return h.walk(path, st.IsDir(), add)
+	if !st.IsDir() || !h.leads[path] {
+		return r.allow(path, st.IsDir(), rights)
+	}
+	return h.entries(path, r, rights)
 }
 
-func (h *hiding) walk(path string, dir bool, add func(path string, dir bool) error) error {
-	if !dir || !h.leads[path] {
-		return add(path, dir)
-	}
-	// The order doesn't matter: no sorting. What can't be listed by the user can't be read by the guest either.
+// entries allows rights to what is in a folder, but for what is hidden.
+func (h *hiding) entries(path string, r *ruleset, rights uint64) error {
 	f, err := os.Open(path)
-	if err != nil {
+	if err != nil { // what the user can't list, the guest can't either
 		return gone(err)
 	}
 	defer f.Close()
-	entries, err := f.ReadDir(maxRules)
-	if err != nil && len(entries) == 0 {
-		return nil // an empty folder
-	}
-	if len(entries) == maxRules {
-		return fmt.Errorf("%s: %w", path, errTooMany)
+	folder := int(f.Fd())
+	entries, err := f.ReadDir(maxRules) // in no order, which would cost more
+	if err != nil && !errors.Is(err, io.EOF) {
+		return gone(err)
 	}
 	for _, e := range entries {
-		name := filepath.Join(path, e.Name())
-		if h.hidden[name] || e.Type()&fs.ModeSymlink != 0 { // what a link leads to has a place of its own
+		if e.Type()&fs.ModeSymlink != 0 { // what a link leads to has a place of its own
 			continue
 		}
-		if err := h.walk(name, e.IsDir(), add); err != nil {
+		name := path + "/" + e.Name()
+		if path == "/" {
+			name = "/" + e.Name()
+		}
+		switch {
+		case h.hidden[name]:
+			continue
+		case h.leads[name] && e.IsDir():
+			err = h.entries(name, r, rights)
+		default:
+			err = r.allowAt(folder, e.Name(), e.IsDir(), rights)
+		}
+		if err != nil {
 			return err
 		}
 	}
