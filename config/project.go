@@ -90,6 +90,7 @@ type Subkernel struct {
 	Cgroups string // "v2" or "v1"
 	Mounts  []Mount
 	Tmpfs   []Tmpfs
+	Confine Confine
 	// NICs are the network interfaces: the first is eth0.
 	NICs    []NIC
 	Publish []Publish
@@ -134,6 +135,14 @@ type Tmpfs struct {
 	Size   int64 // bytes; 0: the kernel's default, half of the memory
 	Mode   uint32
 	Range  Range
+}
+
+// Confine says what the host keeps from a sub-kernel, besides what it always does. Paths are absolute.
+type Confine struct {
+	Read       []string // nothing else can be read; nil: everything can
+	Hide, Show []string
+	Root       bool // the kernel may be root if sekexe is
+	Required   bool // it is an error if the host can't do it
 }
 
 // A Step is one command of a sub-kernel.

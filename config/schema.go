@@ -210,6 +210,7 @@ var subkernelSchema = &BlockSchema{
 			},
 		},
 		nicSchema,
+		confineSchema,
 		{
 			Name:   "step",
 			Labels: []string{"name"},
@@ -258,7 +259,6 @@ var later = map[string][]laterName{
 	"subkernel": {
 		{name: "disk", labels: []string{"target"}},
 		{name: "docker"},
-		{name: "confine", attr: true},
 		{name: "inherits", attr: true},
 		{name: "copy_out", labels: []string{"source"}},
 		{name: "copy_in", labels: []string{"target"}},

@@ -118,6 +118,7 @@ func (l *loader) buildSubkernel(in *instance) Subkernel {
 		s.Root.Mode = l.nested(in, b).oneOf("mode", "overlay", "overlay", "ro")
 	}
 	l.buildMounts(in, &s, c)
+	l.buildConfine(in, &s, c)
 	l.buildNICs(in, &s, c)
 	commandGood := l.buildSteps(in, &s, c, d)
 	l.buildService(in, &s, c, d, commandGood)

@@ -48,6 +48,8 @@ func newTestProject() *config.Project {
 	builder.CPUs = 2
 	builder.Cgroups = "v1"
 	builder.Root.Mode = "ro"
+	builder.Mounts = []config.Mount{{Target: "/out", Source: "/home/me/out", Mode: "rw"}, {Target: "/src", Source: "/home/me/src\a", Mode: "overlay"}}
+	builder.Confine = config.Confine{Read: []string{"/usr", "/etc"}, Hide: []string{"/etc/secret"}, Show: []string{"/home/me/.ssh/known_hosts"}, Root: true, Required: true}
 	builder.Tmpfs = []config.Tmpfs{{Target: "/scratch", Size: 64 << 20, Mode: 0o1777}}
 	builder.DependsOn = []config.Dependency{{Name: `host["b"]`, Condition: "completed"}, {Name: `host["a"]`, Condition: "started"}}
 	builder.Steps = []config.Step{{Name: "command", Argv: []string{"make"}, ExpectExit: zero}}

@@ -48,6 +48,7 @@ func (p *Plan) String() string {
 			}
 		}
 	}
+	p.writeHidden(&b)
 	p.writeEnd(&b)
 	return b.String()
 }
@@ -79,6 +80,7 @@ func (p *Plan) writeNode(b *strings.Builder, n *Node) {
 	for _, t := range job.Tmpfs {
 		fmt.Fprintf(b, "    tmpfs %s: %s\n", escape(t.Target), tmpfsSize(t.Size))
 	}
+	p.writeConfine(b, job)
 	p.writeNICs(b, job)
 	if job.Ready != nil {
 		fmt.Fprintf(b, "    ready: %s (every %s, at most %s)\n", p.show(readyTest(job.Ready)), job.Ready.Interval, job.Ready.Timeout)
@@ -268,6 +270,7 @@ type jsonNode struct {
 	Isolation string         `json:"isolation"`
 	After     []jsonDep      `json:"after"`
 	Mounts    []jsonMount    `json:"mounts"`
+	Confine   jsonConfine    `json:"confine"`
 	NICs      []jsonPlanNIC  `json:"nics"`
 	Publish   []string       `json:"publish"`
 	Ready     string         `json:"ready"`
@@ -310,7 +313,7 @@ func (p *Plan) jsonNode(n *Node, wave int) jsonNode {
 	out := jsonNode{
 		Name: job.Name, Block: n.Block, Matrix: newJSONMatrix(n.Matrix), ID: job.ID, Wave: wave, Service: job.Service, Kernel: kernelText(&job.Kernel), Memory: job.Memory, CPUs: job.CPUs, Isolation: job.Isolation,
 		After: []jsonDep{}, Mounts: []jsonMount{}, Steps: []jsonPlanStep{}, NICs: p.jsonNICs(job), Publish: jsonPublish(job.Publish),
-		Expected: jsonExpect{Outcome: n.Expect.outcome(), Exit: n.Expect.statuses()},
+		Confine: p.jsonConfine(job), Expected: jsonExpect{Outcome: n.Expect.outcome(), Exit: n.Expect.statuses()},
 	}
 	for _, d := range n.Deps {
 		out.After = append(out.After, jsonDep{Name: p.Nodes[d.Index].Job.Name, Condition: d.Condition})

@@ -28,7 +28,7 @@ type runFlags struct {
 	runOptions
 	memory, kernel, flavour, modules, workdir, user, hostname, root, cgroups, isolation string
 	net                                                                                 string
-	publish                                                                             []string
+	publish, hide, show                                                                 []string
 	env, volumes, reports                                                               []string
 	cpus                                                                                int
 	timeout, bootTimeout, stopTimeout                                                   time.Duration
@@ -71,6 +71,8 @@ the command can't be run or isn't found, 130 or 143 if run was interrupted.`,
 	fl.StringArrayVarP(&f.env, "env", "e", nil, "environment: NAME=VALUE, or NAME or a pattern such as 'GO*' to pass variables on")
 	fl.StringVarP(&f.workdir, "workdir", "w", "", "folder to start in (default: the current one)")
 	fl.StringArrayVarP(&f.volumes, "volume", "v", nil, "mount: SOURCE:TARGET[:ro|rw|overlay] (default ro)")
+	fl.StringArrayVar(&f.hide, "hide", nil, "hide a file or folder from the sub-kernel, besides those that usually are, such as ~/.ssh")
+	fl.StringArrayVar(&f.show, "show", nil, "let the sub-kernel read a file or folder that is usually hidden")
 	fl.StringVarP(&f.user, "user", "u", "", "user to run as: NAME or UID, and :GROUP (default root)")
 	fl.StringVar(&f.hostname, "hostname", "sekexe", "name of the sub-kernel's host")
 	fl.StringVar(&f.root, "root", "overlay", "root: overlay (writable, in memory) or ro")
@@ -99,6 +101,7 @@ func addRunOptions(cmd *cobra.Command, o *runOptions) {
 	fl.BoolVar(&o.keep, "keep", false, "keep the logs of this run for good")
 	fl.BoolVar(&o.verbose, "verbose", false, "let kernels log all that they do")
 	fl.StringVar(&o.trace, "trace", "", "write what everything took to this file, for Perfetto or chrome://tracing")
+	fl.BoolVar(&o.requireConfinement, "require-confinement", false, "boot nothing where this machine can't enforce what sub-kernels may do")
 	fl.BoolVarP(&o.quiet, "quiet", "q", false, "say nothing but what went wrong")
 }
 
@@ -130,7 +133,7 @@ func runOne(ctx context.Context, f *runFlags, args []string) (err error) {
 		defer w.Close()
 		kernelLog = w
 	}
-	h, err := openHost(f.runOptions, job.Memory, newTracing(f.trace, job.Name))
+	h, err := openHost(f.runOptions, plan, newTracing(f.trace, job.Name))
 	if err != nil {
 		return failure(err)
 	}
@@ -246,13 +249,21 @@ func (f *runFlags) job(args []string) (*orchestrator.Job, error) {
 	if err != nil {
 		return nil, err
 	}
+	hide, err := absolute("--hide", f.hide)
+	if err != nil {
+		return nil, err
+	}
+	show, err := absolute("--show", f.show)
+	if err != nil {
+		return nil, err
+	}
 	step, err := f.step(args)
 	if err != nil {
 		return nil, err
 	}
 	return &orchestrator.Job{
 		Name: "run", ID: "run", Hostname: f.hostname, Kernel: choice, Memory: mem, CPUs: f.cpus, Isolation: isolation,
-		RootMode: f.root, Cgroups: f.cgroups, Mounts: mounts, Steps: []orchestrator.Step{*step},
+		RootMode: f.root, Cgroups: f.cgroups, Mounts: mounts, Confine: orchestrator.Confine{Hide: hide, Show: show}, Steps: []orchestrator.Step{*step},
 		BootTimeout: f.bootTimeout, StopTimeout: f.stopTimeout,
 	}, nil
 }
@@ -419,6 +430,19 @@ func parseVolumes(volumes []string) ([]orchestrator.Mount, error) {
 		ms = append(ms, m)
 	}
 	return ms, nil
+}
+
+// absolute makes the paths of a flag absolute.
+func absolute(flag string, paths []string) ([]string, error) {
+	var out []string
+	for _, p := range paths {
+		abs, err := filepath.Abs(p)
+		if err != nil || p == "" {
+			return nil, misuse("%s %s: want a path", flag, p)
+		}
+		out = append(out, abs)
+	}
+	return out, nil
 }
 
 // kernelChoice is the kernel that the flags name.

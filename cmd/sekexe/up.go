@@ -89,7 +89,7 @@ func (f *upFlags) run(ctx context.Context) error {
 	if err := f.findKernels(ctx, p, plan); err != nil {
 		return err
 	}
-	h, err := openHost(f.runOptions, greatestMemory(plan), newTracing(f.trace, jobNames(plan)...))
+	h, err := openHost(f.runOptions, plan, newTracing(f.trace, jobNames(plan)...))
 	if err != nil {
 		return failure(err)
 	}
