@@ -3,7 +3,6 @@ package uml
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -42,8 +41,7 @@ type launchSpec struct {
 func launch(s launchSpec) (*process, error) {
 	p := &process{done: make(chan struct{})}
 	ready, limited := make(chan error), make(chan struct{})
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+	confine.Thread(func() {
 		c, err := s.start()
 		if err != nil {
 			ready <- err
@@ -53,7 +51,7 @@ func launch(s launchSpec) (*process, error) {
 		ready <- nil
 		<-limited
 		p.wait(c)
-	}()
+	})
 	if err := <-ready; err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -182,7 +183,27 @@ func (d *Domain) allowFiles() error {
 	return nil
 }
 
-// Enter makes the calling thread, which must be locked to its goroutine for good, and all that it starts from now on, obey.
+// Thread calls do in a goroutine with a thread of its own, which ends with it. That is never the process's first thread: signals and ptrace
+// are about that one, so that a kernel in its domain could reach the process.
+func Thread(do func()) {
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() != unix.Getpid() {
+			do()
+			return
+		}
+		elsewhere := make(chan struct{})
+		go func() {
+			runtime.LockOSThread()
+			close(elsewhere)
+			do()
+		}()
+		<-elsewhere
+		runtime.UnlockOSThread()
+	}()
+}
+
+// Enter makes the calling thread, which must be one of Thread's, and all that it starts from now on, obey.
 func (d *Domain) Enter() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("set no_new_privs: %w", err)
