@@ -69,7 +69,7 @@ func writeInit(dir, file string) error {
 	}
 	defer os.Remove(f.Name())
 	_, err = f.Write(b)
-	err = errors.Join(err, f.Chmod(0o500), f.Close())
+	err = errors.Join(err, f.Chmod(0o555), f.Close())
 	if err != nil {
 		return err
 	}
