@@ -134,9 +134,10 @@ func New(s Support, p Policy) (d *Domain, err error) {
 // allowFiles makes the rules.
 func (d *Domain) allowFiles() error {
 	p, r := &d.policy, d.rules
+	links := resolver{}
 	var hidden []string
 	for _, h := range slices.Concat(p.Hide, kernelFolders) {
-		hidden = append(hidden, resolve(h))
+		hidden = append(hidden, links.resolve(h))
 	}
 	h := newHiding(hidden)
 	// The names in a folder can't be hidden without hiding the folders that lead to it.
@@ -148,7 +149,7 @@ func (d *Domain) allowFiles() error {
 		read = []string{"/"}
 	}
 	for _, path := range read {
-		if path = resolve(path); h.covers(path) {
+		if path = links.resolve(path); h.covers(path) {
 			continue
 		}
 		if err := h.visible(path, r, readFile); err != nil {
@@ -156,7 +157,7 @@ func (d *Domain) allowFiles() error {
 		}
 	}
 	for _, path := range slices.Concat(p.Show, p.Exec, p.Write) {
-		if err := h.visible(resolve(path), r, readFile); err != nil {
+		if err := h.visible(links.resolve(path), r, readFile); err != nil {
 			return err
 		}
 	}
@@ -170,7 +171,7 @@ func (d *Domain) allowFiles() error {
 		rights uint64
 	}{{p.Exec, execute}, {p.Write, changes}, {p.Private, change | readFile}} {
 		for _, path := range g.paths {
-			if err := none.visible(resolve(path), r, g.rights); err != nil {
+			if err := none.visible(links.resolve(path), r, g.rights); err != nil {
 				return err
 			}
 		}

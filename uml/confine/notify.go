@@ -32,7 +32,7 @@ func openPlaces(paths []string) ([]place, error) {
 			}
 			return nil, &os.PathError{Op: "open", Path: p, Err: err}
 		}
-		ps = append(ps, place{path: filepath.Clean(p), real: resolve(p), fd: fd})
+		ps = append(ps, place{path: filepath.Clean(p), real: resolver{}.resolve(p), fd: fd})
 	}
 	return ps, nil
 }

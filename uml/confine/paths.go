@@ -104,18 +104,39 @@ func gone(err error) error {
 	return err
 }
 
+// A resolver follows the links of paths, and remembers where the folders lead that it has seen.
+type resolver map[string]resolved
+
+type resolved struct {
+	path   string
+	exists bool
+}
+
 // resolve follows the links of an absolute path as far as it exists; what doesn't exist may be made later.
-func resolve(path string) string {
-	rest := ""
-	for p := filepath.Clean(path); ; p = filepath.Dir(p) {
-		if r, err := filepath.EvalSymlinks(p); err == nil {
-			return filepath.Join(r, rest)
-		}
-		if p == "/" {
-			return filepath.Join("/", rest)
-		}
-		rest = filepath.Join(filepath.Base(p), rest)
+func (r resolver) resolve(path string) string { return r.look(filepath.Clean(path)).path }
+
+func (r resolver) look(path string) resolved {
+	if path == "/" {
+		return resolved{"/", true}
 	}
+	if known, ok := r[path]; ok {
+		return known
+	}
+	dir := r.look(filepath.Dir(path))
+	res := resolved{path: filepath.Join(dir.path, filepath.Base(path))}
+	if dir.exists {
+		st, err := os.Lstat(res.path)
+		res.exists = err == nil
+		if err == nil && st.Mode()&fs.ModeSymlink != 0 {
+			if to, err := filepath.EvalSymlinks(res.path); err == nil {
+				res.path = to
+			} else {
+				res.exists = false
+			}
+		}
+	}
+	r[path] = res
+	return res
 }
 
 // below says whether path is dir or lies in it. Both are clean.
