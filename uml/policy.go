@@ -22,22 +22,63 @@ var libraries = []string{"/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local
 // maxHomes bounds how many users' files are looked after one by one.
 const maxHomes = 256
 
+// A confinement is the Domain of one kernel, which is prepared while other things are: to allow all that is not hidden takes long.
+type confinement struct {
+	done   chan struct{} // closed when the others are final; nil: nothing was begun
+	domain *confine.Domain
+	err    error
+}
+
+// prepare begins.
+func (c *confinement) prepare(host confine.Support, p confine.Policy) {
+	c.done = make(chan struct{})
+	go func() {
+		defer close(c.done)
+		c.domain, c.err = confine.New(host, p)
+	}()
+}
+
+// wait waits for the Domain, and adds what is the kernel's own.
+func (c *confinement) wait(o confine.Own) (*confine.Domain, error) {
+	<-c.done
+	if c.err == nil {
+		c.err = c.domain.Allow(o)
+	}
+	return c.domain, c.err
+}
+
+// close gives back what the Domain holds. The process is gone, if there was one.
+func (c *confinement) close(notice func(string)) {
+	if c.done == nil {
+		return
+	}
+	<-c.done
+	c.done = nil
+	if c.domain == nil {
+		return
+	}
+	if err := c.domain.Close(); err != nil {
+		notice(err.Error())
+	}
+}
+
+// own is what a kernel needs for itself.
+func (s *session) own() confine.Own {
+	o := confine.Own{Exec: []string{s.info.Path}, Show: []string{s.rt.init, s.exchange}, Private: []string{s.private}}
+	if i := interpreter(s.info.Path); i != "" {
+		o.Exec = append(o.Exec, i)
+	}
+	if s.info.Modules != "" {
+		o.Show = append(o.Show, s.info.Modules)
+	}
+	return o
+}
+
 // policy says what the kernel of a job may do.
 func (s *session) policy() confine.Policy {
 	c := &s.job.Confine
 	p := confine.Policy{
-		Read:    c.Read,
-		Show:    slices.Concat(c.Show, []string{s.rt.init, s.exchange}),
-		Exec:    []string{s.info.Path},
-		Private: []string{s.private},
-		Root:    c.Root,
-		Failed:  func(err error) { s.sink.Notice(err.Error()) },
-	}
-	if i := interpreter(s.info.Path); i != "" {
-		p.Exec = append(p.Exec, i)
-	}
-	if s.info.Modules != "" {
-		p.Show = append(p.Show, s.info.Modules)
+		Read: c.Read, Show: slices.Clone(c.Show), Root: c.Root, Failed: func(err error) { s.sink.Notice(err.Error()) },
 	}
 	if len(c.Read) > 0 {
 		p.Show = append(p.Show, libraries...)

@@ -16,7 +16,6 @@ import (
 	"github.com/sekexe/sekexe/guest/wire"
 	"github.com/sekexe/sekexe/kernel"
 	"github.com/sekexe/sekexe/orchestrator"
-	"github.com/sekexe/sekexe/uml/confine"
 )
 
 // powerOffTimeout is how long a kernel may take from Done to its end, and a guest from a signal that can't be ignored to its word of the
@@ -36,7 +35,7 @@ type session struct {
 	dir      string // scratch
 	exchange string
 	private  string // for the kernel to write to while it boots
-	domain   *confine.Domain
+	confined confinement
 	logs     *logs
 	proc     *process
 	line     *os.File // our end of the control line
@@ -119,6 +118,7 @@ func (s *session) run(ctx context.Context, stop <-chan struct{}) orchestrator.Re
 // boot starts the kernel's process and what listens to it.
 func (s *session) boot(ctx context.Context) (err error) {
 	j := s.job
+	s.confined.prepare(s.rt.host, s.policy())
 	if s.info, err = s.rt.kernel(ctx, kernelKey{j.Kernel, j.CPUs > 1}); err != nil {
 		return err
 	}
@@ -144,10 +144,6 @@ func (s *session) boot(ctx context.Context) (err error) {
 	s.logs = openLogs(s.rt.o.LogDir, j.ID, s.sink.Notice)
 	s.res.Logs = s.logs.dir
 	s.mark = s.span("make folders", s.mark)
-	if s.domain, err = confine.New(s.rt.host, s.policy()); err != nil {
-		return fmt.Errorf("confinement: prepare it: %w", err)
-	}
-	s.mark = s.span("prepare the confinement", s.mark)
 	if err := s.launch(); err != nil {
 		return err
 	}
@@ -199,12 +195,18 @@ func (s *session) launch() error {
 		args.nics = append(args.nics, nicArg(i, &s.links[i]))
 		files = append(files, s.links[i].File)
 	}
+	domain, err := s.confined.wait(s.own())
+	if err != nil {
+		logR.Close()
+		return fmt.Errorf("confinement: prepare it: %w", err)
+	}
+	s.mark = s.span("prepare the confinement", s.mark)
 	cpus, release := s.rt.cpus.take(s.job.CPUs)
 	if lpj != 0 {
 		s.launched = time.Now()
 	}
 	s.proc, err = launch(launchSpec{
-		argv: args.argv(), env: environ(s.private), files: files, cpus: cpus, domain: s.domain,
+		argv: args.argv(), env: environ(s.private), files: files, cpus: cpus, domain: domain,
 		started: func(pid int) {
 			if err := s.rt.reaper.Add(pid); err != nil {
 				s.sink.Notice(err.Error())
@@ -228,7 +230,7 @@ func (s *session) watch(release func(), learn bool, log *os.File) {
 	s.tasks.Go(s.console.run)
 	s.tasks.Go(s.read)
 	s.tasks.Go(s.out.run)
-	s.tasks.Go(s.domain.Serve)
+	s.tasks.Go(s.confined.domain.Serve)
 	s.tasks.Go(func() { // the CPU is free, and the reaper has nothing to do, once the process is gone
 		<-s.proc.done
 		release()
@@ -305,14 +307,14 @@ func (s *session) cleanUp() {
 		s.stopFeed()
 		s.out.close()
 		s.drain()
-		s.closeDomain()
+		s.confined.close(s.sink.Notice)
 		s.tasks.Wait()
 		s.learn()
 		if s.unexplained() {
 			s.res.Console = s.console.tail()
 		}
 	}
-	s.closeDomain()
+	s.confined.close(s.sink.Notice)
 	if s.line != nil {
 		s.line.Close()
 	}
@@ -324,17 +326,6 @@ func (s *session) cleanUp() {
 			s.sink.Notice(fmt.Sprintf("scratch folder %s: remove it: %v", filepath.Base(s.dir), err))
 		}
 	}
-}
-
-// closeDomain gives back what the domain holds. The process is gone.
-func (s *session) closeDomain() {
-	if s.domain == nil {
-		return
-	}
-	if err := s.domain.Close(); err != nil {
-		s.sink.Notice(err.Error())
-	}
-	s.domain = nil
 }
 
 // drain takes what the reader still has, so that it can end.

@@ -69,16 +69,22 @@ type Policy struct {
 	Hide []string
 	// Show may be read in spite of Hide. What Hide names within stays hidden, however.
 	Show []string
-	// Exec are the files that may be executed.
-	Exec []string
 	// Write may be changed, in every way. Each may be read, too, as if it stood in Show.
 	Write []string
-	// Private are folders of the kernel's own, which may be changed and read.
-	Private []string
 	// Root keeps root's user and capabilities, if sekexe is root.
 	Root bool
 	// Failed is told of a failure to decide on a call of the kernel's.
 	Failed func(error)
+}
+
+// Own is what a kernel needs besides: paths as in a Policy.
+type Own struct {
+	// Exec are the files that may be executed, and read.
+	Exec []string
+	// Show may be read.
+	Show []string
+	// Private are folders that may be changed and read.
+	Private []string
 }
 
 // devices are the device files that a kernel opens by itself, with more than reading. The others of /dev are not for it: they can hold
@@ -103,6 +109,8 @@ type Domain struct {
 	support  Support
 	policy   Policy
 	rules    *ruleset // nil: no Landlock
+	hidden   *hiding
+	links    resolver
 	places   []place
 	listener *os.File // nil: none
 }
@@ -134,12 +142,12 @@ func New(s Support, p Policy) (d *Domain, err error) {
 // allowFiles makes the rules.
 func (d *Domain) allowFiles() error {
 	p, r := &d.policy, d.rules
-	links := resolver{}
+	d.links = resolver{}
 	var hidden []string
 	for _, h := range slices.Concat(p.Hide, kernelFolders) {
-		hidden = append(hidden, links.resolve(h))
+		hidden = append(hidden, d.links.resolve(h))
 	}
-	h := newHiding(hidden)
+	d.hidden = newHiding(hidden)
 	// The names in a folder can't be hidden without hiding the folders that lead to it.
 	if err := r.allow("/", true, readDir); err != nil {
 		return err
@@ -148,37 +156,48 @@ func (d *Domain) allowFiles() error {
 	if len(read) == 0 {
 		read = []string{"/"}
 	}
-	for _, path := range read {
-		if path = links.resolve(path); h.covers(path) {
-			continue
-		}
-		if err := h.visible(path, r, readFile); err != nil {
-			return err
-		}
+	read = slices.DeleteFunc(slices.Clone(read), func(path string) bool { return d.hidden.covers(d.links.resolve(path)) })
+	if err := d.allow(d.hidden, slices.Concat(read, p.Show, p.Write), readFile); err != nil {
+		return err
 	}
-	for _, path := range slices.Concat(p.Show, p.Exec, p.Write) {
-		if err := h.visible(links.resolve(path), r, readFile); err != nil {
-			return err
-		}
-	}
-	none := newHiding(nil)
 	changes := uint64(change)
 	if p.Root {
 		changes |= nodes
 	}
-	for _, g := range []struct {
-		paths  []string
-		rights uint64
-	}{{p.Exec, execute}, {p.Write, changes}, {p.Private, change | readFile}} {
-		for _, path := range g.paths {
-			if err := none.visible(links.resolve(path), r, g.rights); err != nil {
-				return err
-			}
-		}
+	if err := d.allow(newHiding(nil), p.Write, changes); err != nil {
+		return err
 	}
 	for _, dev := range devices {
 		if err := r.allow(dev.path, false, dev.rights); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// allow allows rights to all of the paths but what is hidden in them.
+func (d *Domain) allow(h *hiding, paths []string, rights uint64) error {
+	for _, path := range paths {
+		if err := h.visible(d.links.resolve(path), d.rules, rights); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Allow adds what the kernel needs for itself. It must be called before Enter.
+func (d *Domain) Allow(o Own) error {
+	if d.rules == nil {
+		return nil
+	}
+	none := newHiding(nil)
+	for _, g := range []struct {
+		hidden *hiding
+		paths  []string
+		rights uint64
+	}{{d.hidden, o.Show, readFile}, {none, o.Exec, readFile | execute}, {none, o.Private, readFile | change}} {
+		if err := d.allow(g.hidden, g.paths, g.rights); err != nil {
+			return fmt.Errorf("landlock: allow what the kernel needs: %w", err)
 		}
 	}
 	return nil

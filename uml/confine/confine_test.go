@@ -281,28 +281,9 @@ func tryAll(t *testing.T, dir string, enter func() error) map[string]string {
 	return results
 }
 
-func confinedTo(t *testing.T, s Support, p Policy) (*Domain, func() error) {
-	t.Helper()
-	d, err := New(s, p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d, func() error {
-		err := d.Enter()
-		if err == nil {
-			go d.Serve()
-		}
-		return err
-	}
-}
-
 func testPolicy(t *testing.T, dir string) Policy {
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	return Policy{
-		Hide: []string{dir + "/hidden"}, Show: []string{dir + "/hidden/shown", exe}, Exec: []string{exe, "/lib64/ld-linux-x86-64.so.2"}, Write: []string{dir + "/rw"}, Private: []string{dir + "/private"},
+		Hide: []string{dir + "/hidden"}, Show: []string{dir + "/hidden/shown"}, Write: []string{dir + "/rw"},
 		Failed: func(err error) { t.Errorf("deciding on calls failed: %v", err) },
 	}
 }
@@ -320,8 +301,25 @@ func TestConfined(t *testing.T) {
 		}
 	}
 	before := snapshot(t, dir)
-	d, enter := confinedTo(t, s, testPolicy(t, dir))
+	d, err := New(s, testPolicy(t, dir))
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer d.Close()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Allow(Own{Exec: []string{exe, "/lib64/ld-linux-x86-64.so.2"}, Private: []string{dir + "/private"}}); err != nil {
+		t.Fatal(err)
+	}
+	enter := func() error {
+		err := d.Enter()
+		if err == nil {
+			go d.Serve()
+		}
+		return err
+	}
 	if err := os.WriteFile(dir+"/hidden/later", []byte("text\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
