@@ -167,6 +167,14 @@ func (p *Project) writeNested(b blockWriter, s *Subkernel, steps []Step) {
 		db.str("mode", fmt.Sprintf("%04o", d.Mode))
 	}
 	b.nics(s)
+	if c := &s.Confine; !c.usual() {
+		cb := b.nested("confine")
+		cb.strings("read", c.Read)
+		cb.strings("hide", c.Hide)
+		cb.strings("show", c.Show)
+		cb.flag("root", c.Root)
+		cb.flag("required", c.Required)
+	}
 	for _, st := range steps {
 		sb := b.nested("step", st.Name)
 		sb.command("command", st.Shell, st.Argv, p.Redact)
@@ -187,6 +195,11 @@ func (p *Project) writeNested(b blockWriter, s *Subkernel, steps []Step) {
 		rb.str("interval", formatDuration(r.Interval))
 		rb.str("timeout", formatDuration(r.Timeout))
 	}
+}
+
+// usual reports whether a file need not say it.
+func (c *Confine) usual() bool {
+	return len(c.Read) == 0 && len(c.Hide) == 0 && len(c.Show) == 0 && !c.Root && !c.Required
 }
 
 // isCommand reports whether the step is what the command attribute makes.

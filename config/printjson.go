@@ -116,6 +116,7 @@ type (
 		Tmpfs       []jsonTmpfs       `json:"tmpfs"`
 		Disks       []jsonDisk        `json:"disks"`
 		CopyOut     []jsonCopyOut     `json:"copy_out"`
+		Confine     jsonConfine       `json:"confine"`
 		NICs        []jsonNIC         `json:"nics"`
 		Publish     []jsonPublish     `json:"publish"`
 		Steps       []jsonStep        `json:"steps"`
@@ -142,6 +143,13 @@ type (
 		Target string `json:"target"`
 		Source string `json:"source"`
 		Mode   string `json:"mode"`
+	}
+	jsonConfine struct {
+		Read     []string `json:"read,omitempty"` // absent: everything
+		Hide     []string `json:"hide"`           // besides the usual
+		Show     []string `json:"show"`
+		Root     bool     `json:"root"`
+		Required bool     `json:"required"`
 	}
 	jsonTmpfs struct {
 		Target    string `json:"target"`
@@ -237,6 +245,10 @@ func (p *Project) subkernelJSON(s *Subkernel) jsonSubkernel {
 		Env: p.redactMap(s.Env), Workdir: s.Workdir, User: s.User, Root: rootJSON(&s.Root), Cgroups: s.Cgroups,
 		Matrix: s.matrixMap(), Mounts: []jsonMount{}, Tmpfs: []jsonTmpfs{}, Disks: []jsonDisk{}, CopyOut: []jsonCopyOut{}, NICs: nicsJSON(s.NICs), Publish: publishJSON(s.Publish), Steps: []jsonStep{}, DependsOn: []jsonDependency{}, Service: s.Service,
 		Timeout: seconds(s.Timeout), BootTimeout: seconds(s.BootTimeout), StopTimeout: seconds(s.StopTimeout),
+		Confine: jsonConfine{
+			Read: s.Confine.Read, Hide: append([]string{}, s.Confine.Hide...), Show: append([]string{}, s.Confine.Show...),
+			Root: s.Confine.Root, Required: s.Confine.Required,
+		},
 		ExpectExit: s.Expect.Exit, ExpectOutcome: s.Expect.Outcome, Source: jsonPlace(s.Range),
 	}
 	for _, m := range s.Mounts {

@@ -93,6 +93,7 @@ type Subkernel struct {
 	Disks   []Disk
 	// CopyOut is in the order of the paths in the guest.
 	CopyOut []CopyOut
+	Confine Confine
 	// NICs are the network interfaces: the first is eth0.
 	NICs    []NIC
 	Publish []Publish
@@ -171,6 +172,14 @@ type CopyOut struct {
 	Optional bool
 	Limit    int64 // bytes
 	Range    Range
+}
+
+// Confine says what the host keeps from a sub-kernel, besides what it always does. Paths are absolute.
+type Confine struct {
+	Read       []string // nothing else can be read; nil: everything can
+	Hide, Show []string
+	Root       bool // the kernel may be root if sekexe is
+	Required   bool // it is an error if the host can't do it
 }
 
 // A Step is one command of a sub-kernel.

@@ -235,6 +235,7 @@ var subkernelSchema = &BlockSchema{
 			},
 		},
 		nicSchema,
+		confineSchema,
 		{
 			Name:   "step",
 			Labels: []string{"name"},
@@ -282,7 +283,6 @@ var later = map[string][]laterName{
 	},
 	"subkernel": {
 		{name: "docker"},
-		{name: "confine", attr: true},
 		{name: "inherits", attr: true},
 		{name: "copy_in", labels: []string{"target"}},
 	},

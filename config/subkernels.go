@@ -119,6 +119,7 @@ func (l *loader) buildSubkernel(in *instance) Subkernel {
 	}
 	l.buildMounts(in, &s, c)
 	s.CopyOut = d.copyOut()
+	l.buildConfine(in, &s, c)
 	l.buildNICs(in, &s, c)
 	commandGood := l.buildSteps(in, &s, c, d)
 	l.buildService(in, &s, c, d, commandGood)

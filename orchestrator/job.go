@@ -24,6 +24,7 @@ type Job struct {
 	Disks     []Disk
 	// CopyOut is copied from the guest after the steps, unless the sub-kernel is killed.
 	CopyOut []CopyOut
+	Confine Confine
 	NICs    []NIC
 	// Publish are ports of the host that lead to ports of the guest, at the address of its first NIC that has one.
 	Publish []Publish

@@ -50,6 +50,8 @@ func newTestProject() *config.Project {
 	builder.Root.Mode = "ro"
 	builder.Disks = []config.Disk{{Target: "/data", Size: 2 << 30, File: "/home/me/lab/data.img", FS: "ext4", Mode: 0o755}, {Target: "/var/tmp", Size: 1 << 30, FS: "ext4"}}
 	builder.CopyOut = []config.CopyOut{{From: "/tmp/*.xml", To: "/home/me/lab/out/", Optional: true, Limit: 1 << 30}}
+	builder.Mounts = []config.Mount{{Target: "/out", Source: "/home/me/out", Mode: "rw"}, {Target: "/src", Source: "/home/me/src\a", Mode: "overlay"}}
+	builder.Confine = config.Confine{Read: []string{"/usr", "/etc"}, Hide: []string{"/etc/secret"}, Show: []string{"/home/me/.ssh/known_hosts"}, Root: true, Required: true}
 	builder.Tmpfs = []config.Tmpfs{{Target: "/scratch", Size: 64 << 20, Mode: 0o1777}}
 	builder.DependsOn = []config.Dependency{{Name: `host["b"]`, Condition: "completed"}, {Name: `host["a"]`, Condition: "started"}}
 	builder.Steps = []config.Step{{Name: "command", Argv: []string{"make"}, ExpectExit: zero}}

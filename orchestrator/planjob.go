@@ -44,6 +44,10 @@ func newNode(sub *config.Subkernel, id string) Node {
 	for _, m := range sub.Mounts {
 		job.Mounts = append(job.Mounts, Mount{Target: m.Target, Source: m.Source, Mode: m.Mode})
 	}
+	job.Confine = Confine{
+		Read: slices.Clone(sub.Confine.Read), Hide: slices.Clone(sub.Confine.Hide), Show: slices.Clone(sub.Confine.Show),
+		Root: sub.Confine.Root, Required: sub.Confine.Required,
+	}
 	for _, t := range sub.Tmpfs {
 		job.Tmpfs = append(job.Tmpfs, Tmpfs{Target: t.Target, Size: t.Size, Mode: t.Mode})
 	}

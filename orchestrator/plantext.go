@@ -48,6 +48,7 @@ func (p *Plan) String() string {
 			}
 		}
 	}
+	p.writeHidden(&b)
 	p.writeEnd(&b)
 	return b.String()
 }
@@ -85,6 +86,7 @@ func (p *Plan) writeNode(b *strings.Builder, n *Node) {
 	for _, d := range job.Disks {
 		fmt.Fprintf(b, "    disk %s: %s, %s\n", escape(d.Target), formatBytes(d.Size), p.show(diskFile(d.File)))
 	}
+	p.writeConfine(b, job)
 	p.writeNICs(b, job)
 	if job.Ready != nil {
 		fmt.Fprintf(b, "    ready: %s (every %s, at most %s)\n", p.show(readyTest(job.Ready)), job.Ready.Interval, job.Ready.Timeout)
@@ -314,6 +316,7 @@ type jsonNode struct {
 	Mounts    []jsonMount    `json:"mounts"`
 	Disks     []jsonDisk     `json:"disks"`
 	CopyOut   []jsonCopyOut  `json:"copy_out"`
+	Confine   jsonConfine    `json:"confine"`
 	NICs      []jsonPlanNIC  `json:"nics"`
 	Publish   []string       `json:"publish"`
 	Ready     string         `json:"ready"`
@@ -379,7 +382,7 @@ func (p *Plan) jsonNode(n *Node, wave int) jsonNode {
 		Name: job.Name, Block: n.Block, Matrix: newJSONMatrix(n.Matrix), ID: job.ID, Wave: wave, Service: job.Service, Kernel: kernelText(&job.Kernel), Memory: job.Memory, CPUs: job.CPUs, Isolation: job.Isolation,
 		Root:  jsonRoot{Mode: job.Root.Mode, Source: job.Root.Source, FileSystem: job.Root.FileSystem, Image: job.Root.Image, Pull: job.Root.Pull, Size: job.Root.Size},
 		After: []jsonDep{}, Mounts: []jsonMount{}, Disks: []jsonDisk{}, CopyOut: []jsonCopyOut{}, Steps: []jsonPlanStep{}, NICs: p.jsonNICs(job), Publish: jsonPublish(job.Publish),
-		Expected: jsonExpect{Outcome: n.Expect.outcome(), Exit: n.Expect.statuses()},
+		Confine: p.jsonConfine(job), Expected: jsonExpect{Outcome: n.Expect.outcome(), Exit: n.Expect.statuses()},
 	}
 	for _, d := range n.Deps {
 		out.After = append(out.After, jsonDep{Name: p.Nodes[d.Index].Job.Name, Condition: d.Condition})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -142,7 +143,16 @@ func (s *session) hello(payload []byte) error {
 		s.exec(0)
 	}
 	s.learnBoot()
+	s.seal()
 	return nil
+}
+
+// seal takes from the kernel the one folder that it could write to besides those of rw mounts, where a guest could fill the memory that is all
+// guests': what it needed there, it has opened.
+func (s *session) seal() {
+	if err := os.RemoveAll(s.private); err != nil {
+		s.sink.Notice(fmt.Sprintf("scratch folder: take it from the kernel: %v", err))
+	}
 }
 
 // isUp begins the first step's time, or, without steps, the service's.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sekexe/sekexe/uml/confine"
 )
 
 // A process is the process of a running kernel, with the helpers and the guest's processes that it keeps on the host. All of them are in
@@ -26,6 +28,7 @@ type launchSpec struct {
 	argv, env []string
 	files     []*os.File // from descriptor 0
 	cpus      []int      // host CPUs to stay on; none: any
+	domain    *confine.Domain
 	// started is called with the process's number before anything else can happen to it.
 	started func(pid int)
 }
@@ -38,9 +41,8 @@ type launchSpec struct {
 // (tried, on 6.1). So it is frozen, and the reaper kills all of the group at once.
 func launch(s launchSpec) (*process, error) {
 	p := &process{done: make(chan struct{})}
-	ready := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+	ready, limited := make(chan error), make(chan struct{})
+	confine.Thread(func() {
 		pid, err := s.start()
 		if err != nil {
 			ready <- err
@@ -48,11 +50,14 @@ func launch(s launchSpec) (*process, error) {
 		}
 		p.pid = pid
 		ready <- nil
+		<-limited
 		p.wait()
-	}()
+	})
 	if err := <-ready; err != nil {
 		return nil, err
 	}
+	p.limit() // which the other thread may not
+	close(limited)
 	return p, nil
 }
 
@@ -61,9 +66,6 @@ const noRandomize = 0x0040000
 
 // start restricts the calling thread and starts the kernel from it.
 func (s *launchSpec) start() (pid int, err error) {
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return 0, fmt.Errorf("set no_new_privs: %w", err)
-	}
 	// A kernel since 6.16 lies where it was linked to lie, and executes itself once more if its personality is another one
 	// (arch/um/os-Linux/main.c). So it has that one from the start. If it can't be had, the kernel will see to it.
 	_, _, _ = unix.RawSyscall(unix.SYS_PERSONALITY, noRandomize, 0, 0)
@@ -75,6 +77,9 @@ func (s *launchSpec) start() (pid int, err error) {
 		if err := unix.SchedSetaffinity(0, &set); err != nil {
 			return 0, fmt.Errorf("stay on CPUs %v: %w", s.cpus, err)
 		}
+	}
+	if err := s.domain.Enter(); err != nil {
+		return 0, err
 	}
 	// Not by os.StartProcess, which first starts a process to find out whether the host has pidfds.
 	fds := make([]uintptr, len(s.files))
@@ -90,10 +95,16 @@ func (s *launchSpec) start() (pid int, err error) {
 		return 0, &os.PathError{Op: "exec", Path: s.argv[0], Err: err}
 	}
 	s.started(pid)
-	// A dump would hold the guest's memory. The host should rather kill a guest than what watches it. Both are best efforts.
-	_ = unix.Prlimit(pid, unix.RLIMIT_CORE, &unix.Rlimit{}, nil)
-	_ = os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte("500"), 0)
 	return pid, nil
+}
+
+// limit bounds what the process may use of the host beyond its memory file: best efforts. A dump would hold the guest's memory; nothing of it
+// needs to be locked, in message queues or ahead of others. And the host should rather kill a guest than what watches it.
+func (p *process) limit() {
+	for _, r := range []int{unix.RLIMIT_CORE, unix.RLIMIT_MEMLOCK, unix.RLIMIT_MSGQUEUE, unix.RLIMIT_NICE, unix.RLIMIT_RTPRIO} {
+		_ = unix.Prlimit(p.pid, r, &unix.Rlimit{}, nil)
+	}
+	_ = os.WriteFile("/proc/"+strconv.Itoa(p.pid)+"/oom_score_adj", []byte("500"), 0)
 }
 
 // wait waits for the process, and kills what it left.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sekexe/sekexe/kernel"
 	"github.com/sekexe/sekexe/orchestrator"
+	"github.com/sekexe/sekexe/uml/confine"
 	"github.com/sekexe/sekexe/uml/reaper"
 )
 
@@ -31,6 +32,10 @@ type Options struct {
 	LogDir string
 	// MaxMemory is the greatest memory of a sub-kernel of the run, in bytes.
 	MaxMemory int64
+	// Hide are files and folders of sekexe's own, which no sub-kernel may read.
+	Hide []string
+	// Host is what the host can enforce; nil: New finds it out.
+	Host *confine.Support
 	// Verbose lets kernels print their whole log.
 	Verbose bool
 	// Trace, if set, is told what New and Close take, and lets guests measure what they do.
@@ -44,6 +49,7 @@ type Runtime struct {
 	scratch *scratch
 	cpus    *cpus
 	reaper  *reaper.Reaper
+	host    confine.Support
 	// boots holds a token for each sub-kernel that is booting. Boots are work for the CPU alone: more of them at once than that has
 	// hands would only make each of them slower, up to its timeout.
 	boots chan struct{}
@@ -64,6 +70,11 @@ func New(o Options) (*Runtime, error) {
 	}
 	end()
 	r := &Runtime{o: o, scratch: s, kernels: map[kernelKey]func() (*kernel.Info, error){}}
+	if o.Host != nil {
+		r.host = *o.Host
+	} else {
+		r.host = confine.Probe()
+	}
 	notes := filepath.Join(s.base, cpuDir)
 	end = o.begin("lay down the init")
 	if r.init, err = o.Init(s.base); err != nil {
@@ -143,20 +154,24 @@ func (r *Runtime) kernel(ctx context.Context, k kernelKey) (*kernel.Info, error)
 	return f()
 }
 
-// folder makes the scratch folder of one sub-kernel, with the exchange folder in it, and returns both.
-func (r *Runtime) folder() (dir, exchange string, err error) {
+// folder makes the scratch folder of one sub-kernel, with the exchange folder in it and the one that the kernel may write to, and returns them.
+func (r *Runtime) folder() (dir, exchange, private string, err error) {
 	r.mu.Lock()
 	r.next++
 	n := r.next
 	r.mu.Unlock()
 	dir = filepath.Join(r.scratch.dir, fmt.Sprint(n))
 	exchange = filepath.Join(dir, "x")
-	for _, d := range []string{dir, exchange, filepath.Join(exchange, "mnt")} {
+	private = filepath.Join(dir, "k")
+	for _, d := range []string{dir, exchange, filepath.Join(exchange, "mnt"), private} {
 		if err := os.Mkdir(d, 0o700); err != nil {
-			return "", "", err
+			return "", "", "", err
 		}
 	}
-	return dir, exchange, nil
+	if r.host.ChangeUser {
+		err = os.Chown(private, confine.Nobody, confine.Nobody)
+	}
+	return dir, exchange, private, err
 }
 
 // Run implements orchestrator.Runtime.

@@ -36,6 +36,8 @@ type session struct {
 	info     *kernel.Info
 	dir      string // scratch
 	exchange string
+	private  string // for the kernel to write to while it boots
+	confined confinement
 	logs     *logs
 	proc     *process
 	line     *os.File // our end of the control line
@@ -122,6 +124,7 @@ func (s *session) run(ctx context.Context, stop <-chan struct{}) orchestrator.Re
 // boot starts the kernel's process and what listens to it.
 func (s *session) boot(ctx context.Context) (err error) {
 	j := s.job
+	s.confined.prepare(s.rt.host, s.policy())
 	if s.info, err = s.rt.kernel(ctx, kernelKey{j.Kernel, j.CPUs > 1}); err != nil {
 		return err
 	}
@@ -138,13 +141,16 @@ func (s *session) boot(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if err := s.rt.canConfine(j); err != nil {
+		return err
+	}
 	if err := checkMemoryDir(s.rt.scratch.base, j.Memory); err != nil {
 		return &MemoryError{err}
 	}
 	if err := s.openDisks(); err != nil {
 		return err
 	}
-	if s.dir, s.exchange, err = s.rt.folder(); err != nil {
+	if s.dir, s.exchange, s.private, err = s.rt.folder(); err != nil {
 		return fmt.Errorf("scratch folder: make it: %w", err)
 	}
 	s.logs = openLogs(s.rt.o.LogDir, j.ID, s.sink.Notice)
@@ -193,7 +199,7 @@ func (s *session) launch() error {
 	defer null.Close()
 	lpj, _ := s.rt.o.Kernels.LearnedLPJ(s.info)
 	args := bootArgs{
-		kernel: s.info.Path, memory: s.job.Memory, umid: "k", umlDir: s.dir, init: s.rt.init, exchange: s.exchange, lpj: lpj, verbose: s.rt.o.Verbose,
+		kernel: s.info.Path, memory: s.job.Memory, umid: "k", umlDir: s.private, init: s.rt.init, exchange: s.exchange, lpj: lpj, verbose: s.rt.o.Verbose,
 		cpus: s.job.CPUs, fast: s.job.Isolation == "fast",
 	}
 	files := []*os.File{null, logW, logW, guestEnd}
@@ -215,12 +221,25 @@ func (s *session) launch() error {
 		args.disks = append(args.disks, rootDiskArg(len(s.disks), len(files)))
 		files = append(files, disk)
 	}
+	own := s.own()
+	for i := range s.disks {
+		own.Write = append(own.Write, s.disks[i].file)
+	}
+	if disk != nil {
+		own.Read = append(own.Read, disk)
+	}
+	domain, err := s.confined.wait(own)
+	if err != nil {
+		logR.Close()
+		return fmt.Errorf("confinement: prepare it: %w", err)
+	}
+	s.mark = s.span("prepare the confinement", s.mark)
 	cpus, release := s.rt.cpus.take(s.job.CPUs)
 	if lpj != 0 {
 		s.launched = time.Now()
 	}
 	s.proc, err = launch(launchSpec{
-		argv: args.argv(), env: environ(s.rt.scratch.dir), files: files, cpus: cpus,
+		argv: args.argv(), env: environ(s.private), files: files, cpus: cpus, domain: domain,
 		started: func(pid int) {
 			if err := s.rt.reaper.Add(pid); err != nil {
 				s.sink.Notice(err.Error())
@@ -244,6 +263,7 @@ func (s *session) watch(release func(), learn bool, log *os.File) {
 	s.tasks.Go(s.console.run)
 	s.tasks.Go(s.read)
 	s.tasks.Go(s.out.run)
+	s.tasks.Go(s.confined.domain.Serve)
 	s.tasks.Go(func() { // the CPU is free, and the reaper has nothing to do, once the process is gone
 		<-s.proc.done
 		release()
@@ -327,6 +347,7 @@ func (s *session) cleanUp() {
 		s.stopFeed()
 		s.out.close()
 		s.drain()
+		s.confined.close(s.sink.Notice)
 		s.tasks.Wait()
 		s.learn()
 		if s.unexplained() {
@@ -334,6 +355,7 @@ func (s *session) cleanUp() {
 		}
 	}
 	s.closeDisks()
+	s.confined.close(s.sink.Notice)
 	if s.line != nil {
 		s.line.Close()
 	}

@@ -77,7 +77,7 @@ func bootOnce(ctx context.Context) (string, error) {
 		return "", err
 	}
 	rt, err := uml.New(uml.Options{
-		ID: rundir.NewID(), Kernels: newFinder(), MaxMemory: job.Memory,
+		ID: rundir.NewID(), Kernels: newFinder(), MaxMemory: job.Memory, Hide: ownFolders(),
 		Init: func(fallback string) (string, error) { return layDown(initProgram, cacheDir(), fallback) },
 	})
 	if err != nil {

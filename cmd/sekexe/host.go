@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/sekexe/sekexe/cmd/sekexe/internal/rundir"
@@ -13,6 +15,7 @@ import (
 	"github.com/sekexe/sekexe/network/kernelnet"
 	"github.com/sekexe/sekexe/orchestrator"
 	"github.com/sekexe/sekexe/uml"
+	"github.com/sekexe/sekexe/uml/confine"
 )
 
 // cacheDir is the folder for what can be made again: $XDG_CACHE_HOME/sekexe, by default ~/.cache/sekexe; empty if the user has no home.
@@ -47,7 +50,12 @@ type runOptions struct {
 	verbose bool
 	quiet   bool
 	trace   string // file
+	// requireConfinement makes it an error that the host can't enforce what sub-kernels may do.
+	requireConfinement bool
 }
+
+// hostSupport is what the host can enforce; nil: the runtime finds it out.
+var hostSupport *confine.Support
 
 // A host is what a run needs of this machine: its run directory and its Runtime.
 type host struct {
@@ -60,8 +68,8 @@ type host struct {
 	tracing  *tracing // nil without --trace
 }
 
-// openHost makes both. It must be closed.
-func openHost(o runOptions, maxMemory int64, tr *tracing) (*host, error) {
+// openHost makes both, for a plan. It must be closed.
+func openHost(o runOptions, plan *orchestrator.Plan, tr *tracing) (*host, error) {
 	leaveCPUs()
 	id := rundir.NewID()
 	h := &host{o: o, tracing: tr, id: id}
@@ -84,16 +92,40 @@ func openHost(o runOptions, maxMemory int64, tr *tracing) (*host, error) {
 	}
 	tr.span("make the run directory")
 	uo := uml.Options{
-		ID: id, Kernels: newFinder(), LogDir: h.path(), MaxMemory: maxMemory, Verbose: o.verbose,
+		ID: id, Kernels: newFinder(), LogDir: h.path(), MaxMemory: greatestMemory(plan), Verbose: o.verbose,
 		Init:  func(fallback string) (string, error) { return layDown(initProgram, cacheDir(), fallback) },
 		Trace: tr.add(),
+		Hide:  ownFolders(), Host: hostSupport,
 	}
 	if h.runtime, err = uml.New(uo); err != nil {
 		h.closeDir(false)
 		return nil, err
 	}
 	tr.span("make the runtime")
+	h.confine(plan)
 	return h, nil
+}
+
+// confine says what the host can't enforce, once, unless that is an error.
+func (h *host) confine(plan *orchestrator.Plan) {
+	required := true
+	for i := range plan.Nodes {
+		c := &plan.Nodes[i].Job.Confine
+		c.Required = c.Required || h.o.requireConfinement
+		required = required && c.Required
+	}
+	if missing := h.runtime.Unenforced(); len(missing) > 0 && !required {
+		h.notice("confinement: " + strings.Join(missing, "; "))
+	}
+}
+
+// ownFolders are those that sekexe keeps what it knows in, of which the cache alone is nobody's secret.
+func ownFolders() []string {
+	dirs := []string{configDir()}
+	if root, err := rundir.Root(); err == nil {
+		dirs = append(dirs, filepath.Dir(root))
+	}
+	return slices.DeleteFunc(dirs, func(d string) bool { return d == "" })
 }
 
 // connect makes the networks of a plan.

@@ -75,7 +75,7 @@ func writeProgram(program, dir, file string) error {
 	}
 	defer os.Remove(f.Name())
 	_, err = f.Write(b)
-	err = errors.Join(err, f.Chmod(0o500), f.Close())
+	err = errors.Join(err, f.Chmod(0o555), f.Close())
 	if err != nil {
 		return err
 	}

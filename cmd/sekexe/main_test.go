@@ -30,7 +30,7 @@ const patience = 3 * time.Minute
 func TestMain(m *testing.M) {
 	kernelnet.Child()
 	testscript.Main(m, map[string]func(){
-		"sekexe": func() { os.Exit(run(context.Background(), os.Args[1:])) },
+		"sekexe": func() { pretendHost(); os.Exit(run(context.Background(), os.Args[1:])) },
 	})
 }
 

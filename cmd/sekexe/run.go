@@ -30,7 +30,7 @@ type runFlags struct {
 	rootfs, image, pull, entrypoint                                                     string
 	entrypointSet                                                                       bool // also to nothing
 	net                                                                                 string
-	publish                                                                             []string
+	publish, hide, show                                                                 []string
 	env, volumes, disks, copyOut, reports                                               []string
 	cpus                                                                                int
 	timeout, bootTimeout, stopTimeout                                                   time.Duration
@@ -80,6 +80,8 @@ the command can't be run or isn't found, 130 or 143 if run was interrupted.`,
 	fl.StringArrayVarP(&f.volumes, "volume", "v", nil, "mount: SOURCE:TARGET[:ro|rw|overlay] (default ro)")
 	fl.StringArrayVar(&f.disks, "disk", nil, "give the sub-kernel a disk: TARGET=SIZE[:FILE]; FILE keeps it, and is made if it isn't there")
 	fl.StringArrayVar(&f.copyOut, "copy-out", nil, "copy a file, folder or pattern out after the command, also if it fails: GUEST:HOST")
+	fl.StringArrayVar(&f.hide, "hide", nil, "hide a file or folder from the sub-kernel, besides those that usually are, such as ~/.ssh")
+	fl.StringArrayVar(&f.show, "show", nil, "let the sub-kernel read a file or folder that is usually hidden")
 	fl.StringVarP(&f.user, "user", "u", "", "user to run as: NAME or UID, and :GROUP (default root)")
 	fl.StringVar(&f.hostname, "hostname", "sekexe", "name of the sub-kernel's host")
 	fl.StringVar(&f.root, "root", "overlay", "root: overlay (writable, in memory) or ro")
@@ -109,6 +111,7 @@ func addRunOptions(cmd *cobra.Command, o *runOptions) {
 	fl.BoolVar(&o.keep, "keep", false, "keep the logs of this run for good")
 	fl.BoolVar(&o.verbose, "verbose", false, "let kernels log all that they do")
 	fl.StringVar(&o.trace, "trace", "", "write what everything took to this file, for Perfetto or chrome://tracing")
+	fl.BoolVar(&o.requireConfinement, "require-confinement", false, "boot nothing where this machine can't enforce what sub-kernels may do")
 	fl.BoolVarP(&o.quiet, "quiet", "q", false, "say nothing but what went wrong")
 }
 
@@ -145,7 +148,7 @@ func runOne(ctx context.Context, f *runFlags, args []string) (err error) {
 		return err
 	}
 	defer im.close()
-	h, err := openHost(f.runOptions, job.Memory, newTracing(f.trace, job.Name))
+	h, err := openHost(f.runOptions, plan, newTracing(f.trace, job.Name))
 	if err != nil {
 		return failure(err)
 	}
@@ -276,13 +279,21 @@ func (f *runFlags) job(args []string) (*orchestrator.Job, error) {
 	if err != nil {
 		return nil, err
 	}
+	hide, err := absolute("--hide", f.hide)
+	if err != nil {
+		return nil, err
+	}
+	show, err := absolute("--show", f.show)
+	if err != nil {
+		return nil, err
+	}
 	step, err := f.step(args)
 	if err != nil {
 		return nil, err
 	}
 	return &orchestrator.Job{
 		Name: "run", ID: "run", Hostname: f.hostname, Kernel: choice, Memory: mem, CPUs: f.cpus, Isolation: isolation,
-		Root: root, Cgroups: f.cgroups, Mounts: mounts, Disks: disks, CopyOut: copies, Steps: []orchestrator.Step{*step},
+		Root: root, Cgroups: f.cgroups, Mounts: mounts, Disks: disks, CopyOut: copies, Confine: orchestrator.Confine{Hide: hide, Show: show}, Steps: []orchestrator.Step{*step},
 		BootTimeout: f.bootTimeout, StopTimeout: f.stopTimeout,
 	}, nil
 }
@@ -423,6 +434,19 @@ func (f *runFlags) environ() ([]string, error) {
 		list = append(list, k+"="+env[k])
 	}
 	return list, nil
+}
+
+// absolute makes the paths of a flag absolute.
+func absolute(flag string, paths []string) ([]string, error) {
+	var out []string
+	for _, p := range paths {
+		abs, err := filepath.Abs(p)
+		if err != nil || p == "" {
+			return nil, misuse("%s %s: want a path", flag, p)
+		}
+		out = append(out, abs)
+	}
+	return out, nil
 }
 
 // kernelChoice is the kernel that the flags name.

@@ -94,7 +94,7 @@ func (f *upFlags) run(ctx context.Context) error {
 		return err
 	}
 	defer im.close()
-	h, err := openHost(f.runOptions, greatestMemory(plan), newTracing(f.trace, jobNames(plan)...))
+	h, err := openHost(f.runOptions, plan, newTracing(f.trace, jobNames(plan)...))
 	if err != nil {
 		return failure(err)
 	}
