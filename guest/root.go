@@ -92,12 +92,18 @@ func mountDev(dir string) error {
 
 // makeRoot makes the guest's file tree as the Spec says and enters it.
 func (p *initProcess) makeRoot(s *wire.Spec, n *network) error {
+	if len(s.Disks) > 0 {
+		end := p.trace.begin("look at the disks")
+		if err := p.prepareDisks(s); err != nil {
+			return err
+		}
+		end()
+	}
 	// After the first, every path is one of the guest's own root: links in it, absolute ones too, lead where they lead in the guest.
 	for _, part := range []struct {
 		name string
 		do   func() error
 	}{
-		{"look at the disks", func() error { return p.prepareDisks(s) }},
 		{"enter the root", func() error { return enterRoot(s) }},
 		{"mount the devices", func() error { return mountDevices(s) }},
 		{"mount the system's file systems", func() error { return mountSystem(s) }},

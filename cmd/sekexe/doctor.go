@@ -69,7 +69,7 @@ func examine(ctx context.Context, asJSON bool) error {
 // bootOnce boots a sub-kernel that does nothing, and leaves no logs.
 func bootOnce(ctx context.Context) (string, error) {
 	f := runFlags{
-		memory: "128M", workdir: "/", hostname: "sekexe", root: "overlay", cgroups: "v2", cpus: 1,
+		memory: "128M", workdir: "/", hostname: "sekexe", root: "overlay", pull: "missing", cgroups: "v2", cpus: 1,
 		bootTimeout: time.Minute, stopTimeout: time.Second, timeout: time.Minute, noStdin: true,
 	}
 	job, err := f.job([]string{"true"})
