@@ -412,7 +412,7 @@ func TestStoppedReader(t *testing.T) {
 	t.Run("timeout", func(t *testing.T) {
 		t.Parallel()
 		s := testSandbox(t)
-		cmd := s.command(t, "run", "-m", "64M", "--timeout", "1s", "--stop-timeout", "1s", "yes")
+		cmd := s.command(t, "run", "-m", "64M", "--timeout", "4s", "--stop-timeout", "1s", "yes")
 		stdout, _ := start(t, cmd)
 		stdout.until(t, "^y\n") // and no more, for now
 		ps := s.kernelProcesses(t)
