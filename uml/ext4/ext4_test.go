@@ -21,7 +21,7 @@ func TestMakeIsClean(t *testing.T) {
 		e2fsck = "/sbin/e2fsck"
 	}
 	if _, err := os.Stat(e2fsck); err != nil {
-		t.Skip("e2fsck is not installed: apt install e2fsprogs")
+		t.Fatal("e2fsck is not installed: apt install e2fsprogs")
 	}
 	for _, size := range sizes {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
