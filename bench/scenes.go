@@ -45,6 +45,7 @@ var scenes = []scene{
 	{name: "idle-host", budget: "at most 80 MB", run: func(e *env) (result, error) {
 		return e.idleScene("MB", func(f *idleFigures) float64 { return f.host })
 	}},
+	{name: "confine", budget: "at most 3 ms more", run: (*env).confineScene},
 	{name: "peer-script", run: func(e *env) (result, error) { return e.peerScene(script) }},
 	{name: "peer-bwrap", run: func(e *env) (result, error) { return e.peerScene(bubblewrap) }},
 	{name: "peer-runc", run: func(e *env) (result, error) { return e.peerScene(runc) }},

@@ -118,7 +118,7 @@ func checkSeccomp() Check {
 	err := unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, 0, 0, 0)
 	if mode < 0 || !errors.Is(err, unix.EFAULT) {
 		return Check{
-			"seccomp", Warn, fmt.Sprintf("filters of system calls can't be set (%v), which restricting kernels will need", err),
+			"seccomp", Warn, fmt.Sprintf("filters of system calls can't be set (%v), which keep kernels to the system calls that they need", err),
 			"use a host kernel with CONFIG_SECCOMP_FILTER; in a container, docker run --security-opt seccomp=unconfined",
 		}
 	}
@@ -141,7 +141,7 @@ func checkLandlock() Check {
 			why = "it is switched off at the host's boot"
 		}
 		return Check{
-			"landlock", Warn, "not there: " + why + "; keeping kernels to their files will need it",
+			"landlock", Warn, "not there: " + why + "; without it a guest's root can open every file that its kernel can",
 			"use a host kernel from 5.13 on with landlock in its lsm= list; in a container, docker run --security-opt seccomp=unconfined",
 		}
 	}
