@@ -173,8 +173,11 @@ func (e *env) floor(mem string, cpu int) (time.Duration, error) {
 }
 
 // run runs sekexe run with the scene's kernel and returns how long that took.
-func (e *env) run(args ...string) (time.Duration, error) {
-	cmd := exec.Command(e.sekexe, append([]string{"run", "-q", "-k", e.kernel, "-m", "256M"}, args...)...)
+func (e *env) run(args ...string) (time.Duration, error) { return e.runOf(e.sekexe, args...) }
+
+// runOf is run of another sekexe.
+func (e *env) runOf(sekexe string, args ...string) (time.Duration, error) {
+	cmd := exec.Command(sekexe, append([]string{"run", "-q", "-k", e.kernel, "-m", "256M"}, args...)...)
 	var errOut strings.Builder
 	cmd.Stderr = &errOut
 	started := time.Now()

@@ -60,6 +60,7 @@ var scenes = []scene{
 	{name: "net-bridge-rtt", run: func(e *env) (result, error) { return e.latencyScene("bridge") }},
 	{name: "peer-slirp4netns", run: func(e *env) (result, error) { return e.netPeerScene("slirp4netns") }},
 	{name: "peer-pasta", run: func(e *env) (result, error) { return e.netPeerScene("pasta") }},
+	{name: "confine", budget: "at most 3 ms more", run: (*env).confineScene},
 	{name: "peer-script", run: func(e *env) (result, error) { return e.peerScene(script) }},
 	{name: "peer-bwrap", run: func(e *env) (result, error) { return e.peerScene(bubblewrap) }},
 	{name: "peer-runc", run: func(e *env) (result, error) { return e.peerScene(runc) }},

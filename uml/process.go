@@ -56,7 +56,7 @@ func launch(s launchSpec) (*process, error) {
 	if err := <-ready; err != nil {
 		return nil, err
 	}
-	p.limit() // which the other thread may not
+	s.domain.Limit(p.pid) // which the other thread may not
 	close(limited)
 	return p, nil
 }
@@ -96,15 +96,6 @@ func (s *launchSpec) start() (pid int, err error) {
 	}
 	s.started(pid)
 	return pid, nil
-}
-
-// limit bounds what the process may use of the host beyond its memory file: best efforts. A dump would hold the guest's memory; nothing of it
-// needs to be locked, in message queues or ahead of others. And the host should rather kill a guest than what watches it.
-func (p *process) limit() {
-	for _, r := range []int{unix.RLIMIT_CORE, unix.RLIMIT_MEMLOCK, unix.RLIMIT_MSGQUEUE, unix.RLIMIT_NICE, unix.RLIMIT_RTPRIO} {
-		_ = unix.Prlimit(p.pid, r, &unix.Rlimit{}, nil)
-	}
-	_ = os.WriteFile("/proc/"+strconv.Itoa(p.pid)+"/oom_score_adj", []byte("500"), 0)
 }
 
 // wait waits for the process, and kills what it left.

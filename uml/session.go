@@ -281,7 +281,8 @@ func (s *session) read() {
 	for {
 		k, payload, err := r.Read()
 		if err != nil {
-			if err != io.EOF && !errors.Is(err, os.ErrClosed) {
+			// ECONNRESET: the kernel has ended with words of ours unread.
+			if err != io.EOF && !errors.Is(err, os.ErrClosed) && !errors.Is(err, unix.ECONNRESET) {
 				s.readErr = err
 			}
 			return

@@ -248,3 +248,71 @@ func TestEscapesBite(t *testing.T) {
 		}
 	}
 }
+
+// TestKernelIsConfined holds what the host's kernel says of a kernel's process.
+func TestKernelIsConfined(t *testing.T) {
+	t.Parallel()
+	support := confine.Probe()
+	s := testSandbox(t)
+	cmd := s.command(t, "run", "--net", "none", "-m", "64M", "echo up; cat")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, _ := start(t, cmd)
+	stdout.until(t, "^up\n")
+	processes := s.kernelProcesses(t)
+	if len(processes) < 2 {
+		t.Errorf("%d processes run, want the kernel and those of its guest", len(processes))
+	}
+	user, caps := os.Getuid(), "0000000000000000"
+	if support.ChangeUser {
+		user, caps = confine.Nobody, "000000000000000e" // capabilities(7): 1, 2 and 3
+	}
+	for _, p := range processes {
+		status := procFile(t, p.pid, "status")
+		for field, want := range map[string]string{
+			"Uid": strings.TrimSpace(strings.Repeat(fmt.Sprintf("%d\t", user), 4)), "CapPrm": caps, "CapEff": caps, "NoNewPrivs": "1", "Seccomp": "2",
+		} {
+			if got := status[field]; got != want {
+				t.Errorf("process %d has %s %q, want %q", p.pid, field, got, want)
+			}
+		}
+		if p.pid == p.session {
+			if got := procFile(t, p.pid, "oom_score_adj")[""]; got != "500" {
+				t.Errorf("the kernel's oom_score_adj is %q, want 500", got)
+			}
+			if limits := procFile(t, p.pid, "limits")["*"]; !strings.Contains(limits, "Max core file size        0                    0 ") {
+				t.Errorf("the kernel may dump core:\n%s", limits)
+			}
+		}
+	}
+	scratch, err := filepath.Glob(filepath.Join(s.memory, "sekexe-*", "*", "1", "*"))
+	if err != nil || len(scratch) != 1 || filepath.Base(scratch[0]) != "x" {
+		t.Errorf("the scratch folder has %q, %v; want the exchange folder alone", scratch, err)
+	}
+	if err := stdin.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := exitStatus(t, cmd.Wait()); got != 0 {
+		t.Errorf("exit status %d", got)
+	}
+}
+
+// procFile reads the lines NAME: VALUE of a process's file; "*" is all of it, "" what has no name.
+func procFile(t *testing.T, pid int, name string) map[string]string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := map[string]string{"*": string(b)}
+	for _, l := range strings.Split(strings.TrimSpace(string(b)), "\n") {
+		if k, v, ok := strings.Cut(l, ":"); ok {
+			m[k] = strings.TrimSpace(v)
+		} else {
+			m[""] = l
+		}
+	}
+	return m
+}
