@@ -123,7 +123,7 @@ func files(words []string) (time.Duration, error) {
 	return time.Since(started), err
 }
 
-// tree makes the tree of the file scenes, once: a git repository with 4,000 small files in 80 folders, and 20 files of C.
+// tree makes the tree of the file scenes, once: a git repository with 4,000 small files in 80 folders, and 6 files of C.
 func (e *env) tree() (string, error) {
 	if e.files != "" {
 		return e.files, nil
@@ -148,7 +148,7 @@ func (e *env) tree() (string, error) {
 			}
 		}
 	}
-	for i := range 20 {
+	for i := range 6 {
 		header := fmt.Sprintf("#include <stdio.h>\n#include <stdlib.h>\nstatic inline int h%d(int n) { return n + %d; }\n", i, i)
 		text := fmt.Sprintf("#include \"h%d.h\"\nint f%d(int n) { printf(\"%%d\", n); return abs(h%d(n)); }\n", i, i, i)
 		for name, b := range map[string]string{"h%d.h": header, "f%d.c": text} {
