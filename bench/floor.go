@@ -29,7 +29,8 @@ type env struct {
 	count   int
 	mu      sync.Mutex
 	idled   *idleFigures
-	temp    []string // files to remove
+	temp    []string // files and folders to remove
+	files   string   // the tree of the file scenes
 }
 
 func (e *env) open() error {
@@ -71,7 +72,7 @@ func (e *env) close() {
 	os.RemoveAll(e.dir)
 	os.Remove(e.init)
 	for _, f := range e.temp {
-		os.Remove(f)
+		os.RemoveAll(f)
 	}
 }
 

@@ -60,8 +60,8 @@ func bench() error {
 	defer e.close()
 	doc := document{Schema: 1, Time: time.Now().UTC(), Machine: machine(), Kernel: e.version}
 	fmt.Printf("%s; kernel %s\n\n| scene | floor | sekexe | ratio | budget |\n|---|---|---|---|---|\n", doc.Machine, doc.Kernel)
-	for _, s := range scenes {
-		if flag.NArg() > 0 && !slices.Contains(flag.Args(), s.name) || flag.NArg() == 0 && s.long {
+	for _, s := range append(scenes, fileScenes()...) {
+		if flag.NArg() > 0 && !slices.ContainsFunc(flag.Args(), s.is) || flag.NArg() == 0 && s.long {
 			continue
 		}
 		r, err := s.run(&e)

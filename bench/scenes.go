@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -19,6 +20,12 @@ type scene struct {
 	name, budget string
 	run          func(*env) (result, error)
 	long         bool // is left out where no scene is named
+}
+
+// is says whether a pattern, such as "tar-*", names the scene.
+func (s *scene) is(pattern string) bool {
+	ok, err := path.Match(pattern, s.name)
+	return ok && err == nil
 }
 
 var scenes = []scene{
