@@ -14,10 +14,12 @@ help: ## list the targets
 build: init ## build bin/sekexe, static, with the programs that it embeds
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags="$(LDFLAGS)" -o bin/sekexe ./cmd/sekexe
 
-init: ## build the guest's init and the program that makes images, and put them where sekexe embeds them
+init: ## build the programs that sekexe embeds: the guest's init, the maker of images, and the keeper of Docker daemons
 	GO=$(GO) hack/build-init $(ASSETS)/sekexe-init
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags="$(LDFLAGS)" -o $(ASSETS)/sekexe-image ./cmd/sekexe-image
-	@sha256sum $(ASSETS)/sekexe-image | cut -d' ' -f1 >$(ASSETS)/sekexe-image.sha256
+	@for p in sekexe-image sekexe-docker; do \
+		echo "go build $$p"; \
+		CGO_ENABLED=0 $(GO) build -trimpath -ldflags="$(LDFLAGS)" -o $(ASSETS)/$$p ./cmd/$$p && sha256sum $(ASSETS)/$$p | cut -d' ' -f1 >$(ASSETS)/$$p.sha256 || exit; \
+	done
 
 install: build ## install sekexe below PREFIX, /usr/local by default
 	install -D -m 0755 bin/sekexe $(DESTDIR)$(PREFIX)/bin/sekexe
@@ -50,6 +52,6 @@ fuzz: init ## fuzz every parser for FUZZTIME each
 	hack/fuzz $(FUZZTIME)
 
 clean: ## remove what was built
-	rm -rf bin $(ASSETS)/sekexe-init $(ASSETS)/sekexe-init.sha256 $(ASSETS)/sekexe-image $(ASSETS)/sekexe-image.sha256
+	rm -rf bin $(ASSETS)/sekexe-*
 
 .PHONY: help build kernel init install prerequisites test-prerequisites demo test lint bench fuzz clean

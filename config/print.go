@@ -175,6 +175,7 @@ func (p *Project) writeNested(b blockWriter, s *Subkernel, steps []Step) {
 		cb.flag("root", c.Root)
 		cb.flag("required", c.Required)
 	}
+	b.docker(s.Docker)
 	for _, st := range steps {
 		sb := b.nested("step", st.Name)
 		sb.command("command", st.Shell, st.Argv, p.Redact)

@@ -117,6 +117,7 @@ type (
 		Disks       []jsonDisk        `json:"disks"`
 		CopyOut     []jsonCopyOut     `json:"copy_out"`
 		Confine     jsonConfine       `json:"confine"`
+		Docker      *jsonDocker       `json:"docker,omitempty"`
 		NICs        []jsonNIC         `json:"nics"`
 		Publish     []jsonPublish     `json:"publish"`
 		Steps       []jsonStep        `json:"steps"`
@@ -249,6 +250,7 @@ func (p *Project) subkernelJSON(s *Subkernel) jsonSubkernel {
 			Read: s.Confine.Read, Hide: append([]string{}, s.Confine.Hide...), Show: append([]string{}, s.Confine.Show...),
 			Root: s.Confine.Root, Required: s.Confine.Required,
 		},
+		Docker:     dockerJSON(s.Docker),
 		ExpectExit: s.Expect.Exit, ExpectOutcome: s.Expect.Outcome, Source: jsonPlace(s.Range),
 	}
 	for _, m := range s.Mounts {

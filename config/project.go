@@ -94,6 +94,8 @@ type Subkernel struct {
 	// CopyOut is in the order of the paths in the guest.
 	CopyOut []CopyOut
 	Confine Confine
+	// Docker is nil where there is none.
+	Docker *Docker
 	// NICs are the network interfaces: the first is eth0.
 	NICs    []NIC
 	Publish []Publish
@@ -180,6 +182,28 @@ type Confine struct {
 	Hide, Show []string
 	Root       bool // the kernel may be root if sekexe is
 	Required   bool // it is an error if the host can't do it
+}
+
+// A Docker is the Docker daemon of a sub-kernel.
+type Docker struct {
+	// Autostart starts it before the first step; without it there is only the place for its data.
+	Autostart bool
+	// Wait is how long it may take until it can be used.
+	Wait time.Duration
+	Args []string // for dockerd
+	// Config is its settings as JSON, an object as in daemon.json; empty: none.
+	Config string
+	// Mirrors are addresses, and Insecure the names of registries.
+	Mirrors, Insecure []string
+	// Images are absolute patterns of path.Match, of files on the host.
+	Images []string
+	// Seed is the absolute folder on the host with prepared disks, Socket the absolute path of a socket, and Compose that of a file for
+	// docker compose. Each may be empty.
+	Seed, Socket, Compose string
+	// DataRoot is the folder in the guest with its data, and OwnData says that a disk or a tmpfs of the sub-kernel's holds it.
+	DataRoot string
+	OwnData  bool
+	Range    Range
 }
 
 // A Step is one command of a sub-kernel.

@@ -173,7 +173,7 @@ var subkernelSchema = &BlockSchema{
 		{Name: "matrix", Type: "map of lists",
 			Doc: "Make one instance for each combination of elements: `{ db = [\"pg\", \"my\"], kernel = [kernel.a, kernel.b] }` makes `NAME[\"pg/a\"]` and so on, with `matrix.db` and `matrix.kernel`. Elements are strings, numbers and bools; those of `kernel` are kernels and paths, and the instance's kernel."},
 		{Name: "kernel", Type: "kernel or path", Default: "that of the matrix, else the default kernel", Doc: "The kernel to boot: `kernel.NAME`, or the path of an executable."},
-		{Name: "memory", Type: "size", Default: "\"256M\"", Doc: "The memory of the sub-kernel, at least 32M. `\"512M\"`, `\"1G\"` and `\"1GiB\"` are powers of two."},
+		{Name: "memory", Type: "size", Default: "\"256M\", with docker \"1G\"", Doc: "The memory of the sub-kernel, at least 32M. `\"512M\"`, `\"1G\"` and `\"1GiB\"` are powers of two."},
 		{Name: "cpus", Type: "number", Default: "1", Doc: "The number of CPUs. More than one needs a kernel of the flavour `smp`, and isolation `\"fast\"`."},
 		{Name: "isolation", Type: "string", Default: "\"strict\", with several CPUs \"fast\"", Doc: "What keeps the guest's processes from each other and from their kernel: `\"strict\"`: the host (ptrace); `\"fast\"`: less time for each system call, but a process of the guest can get at all of the guest's memory, so that its users are no longer safe from each other (seccomp; kernels from 6.16 on). The host is as safe from the guest in both. Several CPUs need `\"fast\"`."},
 		{Name: "hostname", Type: "string", Default: "made from the name", Doc: "The host name: letters, digits and hyphens, at most 63."},
@@ -235,7 +235,7 @@ var subkernelSchema = &BlockSchema{
 			},
 		},
 		nicSchema,
-		confineSchema,
+		confineSchema, dockerSchema,
 		{
 			Name:   "step",
 			Labels: []string{"name"},
@@ -282,7 +282,6 @@ var later = map[string][]laterName{
 		{name: "for_each", attr: true},
 	},
 	"subkernel": {
-		{name: "docker"},
 		{name: "inherits", attr: true},
 		{name: "copy_in", labels: []string{"target"}},
 	},

@@ -120,6 +120,7 @@ func (l *loader) buildSubkernel(in *instance) Subkernel {
 	l.buildMounts(in, &s, c)
 	s.CopyOut = d.copyOut()
 	l.buildConfine(in, &s, c)
+	l.buildDocker(in, &s, c)
 	l.buildNICs(in, &s, c)
 	commandGood := l.buildSteps(in, &s, c, d)
 	l.buildService(in, &s, c, d, commandGood)
@@ -132,7 +133,11 @@ func (l *loader) nested(in *instance, b *block) *decoder {
 }
 
 func (d *decoder) memory() int64 {
-	n, ok := tried(d, func() int64 { return d.size("memory", defaultMemory) })
+	usual := int64(defaultMemory)
+	if d.last("memory") == nil && len(d.l.instanceContent(d.in).blocks["docker"]) > 0 {
+		usual = dockerMemory
+	}
+	n, ok := tried(d, func() int64 { return d.size("memory", usual) })
 	v := d.get("memory")
 	if v == nil || !ok {
 		return n

@@ -243,6 +243,9 @@ func (p *initProcess) setUp(payload []byte) error {
 	if s.Trace {
 		p.trace.start(p.mainAt, p.helloAt)
 	}
+	if err := p.procs.keepAgent(s.Agent); err != nil {
+		return err
+	}
 	// The network comes first: while the root is made, the answers to what it asks come.
 	n, err := p.startNetwork(&s)
 	if err != nil {

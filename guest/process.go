@@ -26,6 +26,8 @@ type processes struct {
 	byID  map[wire.ID]*command
 	byPID map[int]*command
 	ended bool
+	// agent is a path that leads to the Spec's Agent, whatever the root is; empty: there is none.
+	agent string
 }
 
 // A command is a process that the host asked for.
@@ -44,6 +46,19 @@ func (ps *processes) init(out *wire.Writer, t *tracer) {
 	ps.out, ps.trace = out, t
 	ps.byID = map[wire.ID]*command{}
 	ps.byPID = map[int]*command{}
+}
+
+// keepAgent keeps hold of the program at a path of the host's, before the root covers it.
+func (ps *processes) keepAgent(path string) error {
+	if path == "" {
+		return nil
+	}
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("init: open %s: %w", path, err)
+	}
+	ps.agent = "/proc/self/fd/" + strconv.Itoa(fd)
+	return nil
 }
 
 // start starts a command and tells the host if that fails.
@@ -94,9 +109,11 @@ func (ps *processes) spawn(e wire.Exec) (*command, error) {
 	if err != nil {
 		return nil, err
 	}
-	file, err := lookPath(e.Argv, env, dir)
-	if err != nil {
-		return nil, err
+	file := ps.agent
+	if !e.Agent {
+		if file, err = lookPath(e.Argv, env, dir); err != nil {
+			return nil, err
+		}
 	}
 	end()
 	end = ps.trace.begin("start the command")

@@ -35,6 +35,11 @@ func (j *Job) UseImage(img *Image) error {
 		}
 		s.Env, s.Dir, s.User = img.surroundings(s.Env, s.Dir, s.User)
 	}
+	if j.Docker != nil {
+		d := *j.Docker
+		d.Env, _, _ = img.surroundings(d.Env, "", "")
+		j.Docker = &d
+	}
 	if j.Ready != nil && len(j.Ready.Argv) > 0 {
 		r := *j.Ready
 		r.Env, r.Dir, r.User = img.surroundings(r.Env, r.Dir, r.User)

@@ -25,6 +25,7 @@ type Job struct {
 	// CopyOut is copied from the guest after the steps, unless the sub-kernel is killed.
 	CopyOut []CopyOut
 	Confine Confine
+	Docker  *Docker // nil: no Docker daemon is started
 	NICs    []NIC
 	// Publish are ports of the host that lead to ports of the guest, at the address of its first NIC that has one.
 	Publish []Publish

@@ -87,6 +87,7 @@ func (p *Plan) writeNode(b *strings.Builder, n *Node) {
 		fmt.Fprintf(b, "    disk %s: %s, %s\n", escape(d.Target), formatBytes(d.Size), p.show(diskFile(d.File)))
 	}
 	p.writeConfine(b, job)
+	p.writeDocker(b, job.Docker)
 	p.writeNICs(b, job)
 	if job.Ready != nil {
 		fmt.Fprintf(b, "    ready: %s (every %s, at most %s)\n", p.show(readyTest(job.Ready)), job.Ready.Interval, job.Ready.Timeout)
@@ -317,6 +318,7 @@ type jsonNode struct {
 	Disks     []jsonDisk     `json:"disks"`
 	CopyOut   []jsonCopyOut  `json:"copy_out"`
 	Confine   jsonConfine    `json:"confine"`
+	Docker    *jsonDocker    `json:"docker"` // null: none is started
 	NICs      []jsonPlanNIC  `json:"nics"`
 	Publish   []string       `json:"publish"`
 	Ready     string         `json:"ready"`
@@ -384,6 +386,7 @@ func (p *Plan) jsonNode(n *Node, wave int) jsonNode {
 		After: []jsonDep{}, Mounts: []jsonMount{}, Disks: []jsonDisk{}, CopyOut: []jsonCopyOut{}, Steps: []jsonPlanStep{}, NICs: p.jsonNICs(job), Publish: jsonPublish(job.Publish),
 		Confine: p.jsonConfine(job), Expected: jsonExpect{Outcome: n.Expect.outcome(), Exit: n.Expect.statuses()},
 	}
+	out.Docker = p.jsonDocker(job.Docker)
 	for _, d := range n.Deps {
 		out.After = append(out.After, jsonDep{Name: p.Nodes[d.Index].Job.Name, Condition: d.Condition})
 	}

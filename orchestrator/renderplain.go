@@ -167,6 +167,8 @@ func progressText(e Event) string {
 		return escape("has " + e.Text)
 	case PortPublished:
 		return escape("published " + e.Text)
+	case DockerReady:
+		return escapeGuest("docker " + e.Text + " answers")
 	case Leased:
 		return escape("lease on " + e.Text)
 	case JobStopping:

@@ -26,29 +26,30 @@ type jsonReport struct {
 }
 
 type jsonSubkernel struct {
-	Name          string     `json:"name"`
-	Block         string     `json:"block"`
-	Matrix        jsonMatrix `json:"matrix"`
-	Outcome       Outcome    `json:"outcome"`
-	Status        int        `json:"status"`
-	Signal        int        `json:"signal"`
-	OK            bool       `json:"ok"`
-	Expected      jsonExpect `json:"expected"`
-	Reason        string     `json:"reason"`
-	Hint          string     `json:"hint"`
-	Service       bool       `json:"service"`
-	KernelVersion string     `json:"kernel_version"`
-	KernelPath    string     `json:"kernel_path"`
-	Started       *time.Time `json:"started"`
-	TimesMS       jsonTimes  `json:"times_ms"`
-	PeakMemory    int64      `json:"peak_memory"`
-	CPUMS         millis     `json:"cpu_ms"`
-	NICs          []jsonNIC  `json:"nics"`
-	Published     []jsonPort `json:"published"`
-	Logs          string     `json:"logs"`
-	Console       []string   `json:"console"`
-	Steps         []jsonStep `json:"steps"`
-	Copied        []jsonCopy `json:"copied"`
+	Name          string      `json:"name"`
+	Block         string      `json:"block"`
+	Matrix        jsonMatrix  `json:"matrix"`
+	Outcome       Outcome     `json:"outcome"`
+	Status        int         `json:"status"`
+	Signal        int         `json:"signal"`
+	OK            bool        `json:"ok"`
+	Expected      jsonExpect  `json:"expected"`
+	Reason        string      `json:"reason"`
+	Hint          string      `json:"hint"`
+	Service       bool        `json:"service"`
+	KernelVersion string      `json:"kernel_version"`
+	KernelPath    string      `json:"kernel_path"`
+	Started       *time.Time  `json:"started"`
+	TimesMS       jsonTimes   `json:"times_ms"`
+	PeakMemory    int64       `json:"peak_memory"`
+	CPUMS         millis      `json:"cpu_ms"`
+	Docker        *jsonDaemon `json:"docker"` // null: none was to be started
+	NICs          []jsonNIC   `json:"nics"`
+	Published     []jsonPort  `json:"published"`
+	Logs          string      `json:"logs"`
+	Console       []string    `json:"console"`
+	Steps         []jsonStep  `json:"steps"`
+	Copied        []jsonCopy  `json:"copied"`
 }
 
 type jsonNet struct {
@@ -168,6 +169,7 @@ func (r *SubkernelReport) json() *jsonSubkernel {
 		NICs:    jsonNICs(r.NICs), Published: jsonPorts(r.Published),
 		Steps: make([]jsonStep, len(r.Steps)), Copied: make([]jsonCopy, len(r.Copies)),
 	}
+	out.Docker = newJSONDaemon(r.Docker)
 	for i, c := range r.Copies {
 		out.Copied[i] = jsonCopy(c)
 	}

@@ -40,6 +40,8 @@ type Sink interface {
 	Output(step int, stream Stream, p []byte)
 	// Kernel passes on the kernel's log.
 	Kernel(p []byte)
+	// Docker is called at most once, when the job's Docker daemon can be used, with its version.
+	Docker(version string)
 	// Addressed is called when a NIC, an index in Job.NICs, has got an address by DHCP: at the start, and for each other one later.
 	Addressed(nic int, addr netip.Prefix)
 	// Notice passes on a sentence for the user about something that went wrong without ending the job.
@@ -118,6 +120,8 @@ type Result struct {
 	Console []string
 	// NICs are the job's, with their addresses.
 	NICs []NICResult
+	// Docker is what came of the job's Docker daemon; nil: it has none.
+	Docker *DockerResult
 	// Logs is the folder with the job's logs; empty if there is none.
 	Logs string
 }

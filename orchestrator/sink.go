@@ -109,6 +109,9 @@ func (s *jobSink) Output(step int, stream Stream, p []byte) {
 // Kernel is part of Sink.
 func (s *jobSink) Kernel(p []byte) { s.event(Event{Kind: KernelLog, Data: p}) }
 
+// Docker is part of Sink.
+func (s *jobSink) Docker(version string) { s.event(Event{Kind: DockerReady, Text: version}) }
+
 // Addressed is part of Sink.
 func (s *jobSink) Addressed(nic int, addr netip.Prefix) {
 	if nic >= 0 && nic < len(s.nics) {

@@ -89,6 +89,12 @@ func (r *SubkernelReport) writeFailure(b *strings.Builder, color bool) {
 	if r.Logs != "" {
 		fmt.Fprintf(b, "  logs: %s\n", escape(r.Logs))
 	}
+	if r.Docker != nil && len(r.Docker.Log) > 0 {
+		b.WriteString("  the end of dockerd's log:\n")
+		for _, line := range lastLines(r.Docker.Log, consoleLines) {
+			fmt.Fprintf(b, "    %s\n", escapeGuest(line))
+		}
+	}
 	if len(r.Console) > 0 {
 		b.WriteString("  the end of the kernel's log:\n")
 		for _, line := range lastLines(r.Console, consoleLines) {

@@ -53,6 +53,8 @@ func (s *session) loop(ctx context.Context, stop <-chan struct{}) {
 			s.end(ending{outcome: orchestrator.TimedOut, reason: fmt.Sprintf("it ran for longer than %v", s.job.Timeout), job: true})
 		case <-s.deadline.C:
 			s.expired()
+		case r := <-s.docker.said():
+			s.dockerSaid(r)
 		case size := <-s.resizes():
 			s.send(wire.KindResize, &wire.Resize{ID: wire.ID(s.step), Rows: size.Rows, Cols: size.Cols})
 		case <-s.ready.tick():
@@ -139,7 +141,10 @@ func (s *session) hello(payload []byte) error {
 	s.sink.Booted(s.res.KernelVersion)
 	sp := s.spec()
 	s.send(wire.KindSpec, &sp)
-	if len(s.job.Steps) > 0 {
+	switch {
+	case s.docker != nil:
+		s.startDocker()
+	case len(s.job.Steps) > 0:
 		s.exec(0)
 	}
 	s.learnBoot()
@@ -155,23 +160,34 @@ func (s *session) seal() {
 	}
 }
 
-// isUp begins the first step's time, or, without steps, the service's.
+// isUp hears that root and mounts are made.
 func (s *session) isUp() error {
 	if s.phase != greeted {
 		return fmt.Errorf("guest: %w: Up out of turn", wire.ErrProtocol)
 	}
-	s.phase = up
 	s.releaseBoot()
 	s.mark = s.span("the guest makes its root", s.mark)
+	if s.docker != nil {
+		s.phase = starting
+		s.docker.started = time.Now()
+		s.deadline.Reset(s.job.Docker.Wait)
+		return nil
+	}
+	s.begin()
+	return nil
+}
+
+// begin begins the first step's time, or, without steps, the service's.
+func (s *session) begin() {
+	s.phase = up
 	s.res.Up = time.Since(s.start)
 	s.deadline.Reset(never)
 	s.sink.Up()
 	if len(s.job.Steps) == 0 {
 		s.serving()
-		return nil
+		return
 	}
 	s.beginStep(0)
-	return nil
 }
 
 // beginStep starts the clocks of a step whose Exec is on its way.
@@ -210,6 +226,10 @@ func (s *session) exited(payload []byte) error {
 	}
 	if e.Status < 0 || e.Status > 255 || e.Signal < 0 || e.Signal > 64 {
 		return fmt.Errorf("guest: %w: a status of %d, a signal of %d", wire.ErrProtocol, e.Status, e.Signal)
+	}
+	if e.ID == agentID && s.docker != nil {
+		s.dockerExited(&e)
+		return nil
 	}
 	if e.ID >= probeID {
 		s.probed(e.ID, e.Status == 0)
@@ -304,6 +324,11 @@ func (s *session) endNow(e ending) {
 // expired is called when the phase, the step or its ending has taken too long.
 func (s *session) expired() {
 	switch {
+	case s.phase == starting:
+		s.endNow(ending{outcome: orchestrator.BootFailed, job: true, reason: s.docker.overdue(), hint: dockerHint})
+	case s.phase == off && s.docker.runs():
+		s.docker.giveUp()
+		s.poweringOff()
 	case s.phase == booting || s.phase == greeted:
 		s.endNow(ending{outcome: orchestrator.BootFailed, job: true, reason: s.bootOverdue()})
 	case s.copying != nil:
@@ -333,11 +358,19 @@ func (s *session) bootOverdue() string {
 	return fmt.Sprintf("the kernel did not say hello within %v", t)
 }
 
-// powerOff copies out what is wanted, and asks the guest to end then.
+// powerOff stops the Docker daemon, copies out what is wanted, and asks the guest to end then.
 func (s *session) powerOff() {
 	s.phase = off
 	s.mark = s.span("steps", s.mark)
 	s.ready.stop()
+	if s.docker.runs() {
+		s.stopDocker()
+		return
+	}
+	s.poweringOff()
+}
+
+func (s *session) poweringOff() {
 	if !s.copyNext() {
 		s.sayPowerOff()
 	}

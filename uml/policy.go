@@ -68,6 +68,9 @@ func (s *session) own() confine.Own {
 	if i := interpreter(s.info.Path); i != "" {
 		o.Exec = append(o.Exec, i)
 	}
+	if s.docker != nil {
+		o.Show = append(o.Show, s.docker.program)
+	}
 	if s.info.Modules != "" {
 		o.Show = append(o.Show, s.info.Modules)
 	}

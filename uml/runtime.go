@@ -26,6 +26,8 @@ type Options struct {
 	// Init returns the host path of the guest's init. Where it has no better place it may lay it into fallback, a folder of the user's
 	// own. The path must be free of blanks, quotes and commas.
 	Init func(fallback string) (string, error)
+	// Docker returns the host path of the program that keeps a Docker daemon in a guest, in the same way. It is called for jobs with one.
+	Docker func(fallback string) (string, error)
 	// Kernels finds kernels.
 	Kernels *kernel.Finder
 	// LogDir is the folder for the logs of sub-kernels, each in a folder of its own; empty: no logs.

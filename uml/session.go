@@ -71,16 +71,18 @@ type session struct {
 	ready    readiness
 	words    int       // that went by files
 	copying  *receiver // nil: no copy is under way
+	docker   *daemon   // nil: the job has none
 }
 
 // A phase is how far a sub-kernel has come.
 type phase int
 
 const (
-	booting phase = iota // nothing heard yet
-	greeted              // Hello was said, the Spec is being carried out
-	up                   // steps run, or, of a service without steps, nothing
-	off                  // PowerOff was said, or Failure heard
+	booting  phase = iota // nothing heard yet
+	greeted               // Hello was said, the Spec is being carried out
+	starting              // Up was said, and the Docker daemon is being started
+	up                    // steps run, or, of a service without steps, nothing
+	off                   // PowerOff was said, or Failure heard
 )
 
 // An ending is a decision to end a step or the job before it does by itself.
@@ -89,6 +91,7 @@ type ending struct {
 	reason  string
 	job     bool // the job; otherwise the step only
 	killed  bool // SIGTERM was not enough
+	hint    string
 }
 
 // frame is one of the guest's words.
@@ -107,6 +110,7 @@ func (s *session) run(ctx context.Context, stop <-chan struct{}) orchestrator.Re
 	s.sink.Booting()
 	s.res = orchestrator.Result{Started: s.start, Outcome: orchestrator.BootFailed, Status: orchestrator.StatusFailed}
 	s.fillNICs()
+	s.docker = newDaemon(s)
 	if err := s.boot(ctx); err != nil {
 		s.res.Reason, s.res.Hint = explain(err)
 	} else {
@@ -146,6 +150,9 @@ func (s *session) boot(ctx context.Context) (err error) {
 	}
 	if err := checkMemoryDir(s.rt.scratch.base, j.Memory); err != nil {
 		return &MemoryError{err}
+	}
+	if err := s.docker.prepare(); err != nil {
+		return err
 	}
 	if err := s.openDisks(); err != nil {
 		return err
@@ -322,6 +329,9 @@ func (s *session) output(k wire.Kind, payload []byte) error {
 	if k == wire.KindStderr {
 		stream = orchestrator.Stderr
 	}
+	if id == agentID && s.docker != nil {
+		return s.docker.output(stream, data)
+	}
 	step := int(id)
 	if step >= len(s.job.Steps) || len(data) == 0 {
 		return fmt.Errorf("guest: %w: output of command %d", wire.ErrProtocol, id)
@@ -353,6 +363,7 @@ func (s *session) cleanUp() {
 		s.learn()
 		if s.unexplained() {
 			s.res.Console = s.console.tail()
+			s.docker.explain()
 		}
 	}
 	s.closeDisks()

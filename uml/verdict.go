@@ -22,7 +22,7 @@ func (s *session) finish() {
 	switch {
 	case s.ending != nil && s.ending.job:
 		r.Outcome, r.Reason, r.Status = s.ending.outcome, s.ending.reason, statusOf(s.ending.outcome)
-		if r.Outcome == orchestrator.BootFailed {
+		if r.Hint = s.ending.hint; r.Hint == "" && r.Outcome == orchestrator.BootFailed {
 			r.Hint = bootHint
 		}
 		s.cutStep(r.Outcome, r.Reason)
@@ -30,7 +30,7 @@ func (s *session) finish() {
 		r.Outcome, r.Reason, r.Hint = orchestrator.BootFailed, clean(s.failure.Text), clean(s.failure.Hint)
 	case s.done:
 		s.lastStep()
-	case s.phase == booting || s.phase == greeted:
+	case s.phase == booting || s.phase == greeted || s.phase == starting:
 		r.Outcome, r.Hint = orchestrator.BootFailed, s.crashHint(bootHint)
 		r.Reason = s.vanished("before the guest was up")
 	case s.phase == off && len(s.res.Steps) > 0 || s.phase == off && len(s.job.Steps) == 0:
@@ -108,6 +108,9 @@ func (s *session) spec() wire.Spec {
 	}
 	for _, t := range j.Tmpfs {
 		sp.Tmpfs = append(sp.Tmpfs, wire.Tmpfs{Target: t.Target, Size: t.Size, Mode: t.Mode})
+	}
+	if s.docker != nil {
+		sp.Agent = s.docker.program
 	}
 	for i := range j.Disks {
 		sp.Disks = append(sp.Disks, wireDisk(i, &j.Disks[i]))

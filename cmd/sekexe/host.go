@@ -93,9 +93,10 @@ func openHost(o runOptions, plan *orchestrator.Plan, tr *tracing) (*host, error)
 	tr.span("make the run directory")
 	uo := uml.Options{
 		ID: id, Kernels: newFinder(), LogDir: h.path(), MaxMemory: greatestMemory(plan), Verbose: o.verbose,
-		Init:  func(fallback string) (string, error) { return layDown(initProgram, cacheDir(), fallback) },
-		Trace: tr.add(),
-		Hide:  ownFolders(), Host: hostSupport,
+		Init:   func(fallback string) (string, error) { return layDown(initProgram, cacheDir(), fallback) },
+		Docker: func(fallback string) (string, error) { return layDown(dockerProgram, cacheDir(), fallback) },
+		Trace:  tr.add(),
+		Hide:   ownFolders(), Host: hostSupport,
 	}
 	if h.runtime, err = uml.New(uo); err != nil {
 		h.closeDir(false)

@@ -14,6 +14,7 @@ var allowed = map[string][]string{
 	"bench":                       {},
 	"cmd/sekexe-init":             {"guest", "uml/reaper"},
 	"cmd/sekexe-image":            {"image", "image/fetch"},
+	"cmd/sekexe-docker":           {"guest/docker"},
 	"cmd/sekexe/internal/rundir":  {},
 	"cmd/sekexe/internal/doctor":  {"kernel"},
 	"cmd/sekexe/internal/fscheck": {},
@@ -24,6 +25,7 @@ var allowed = map[string][]string{
 	"uml/ext4":                    {},
 	"uml/reaper":                  {},
 	"guest":                       {"guest/wire"},
+	"guest/docker":                {"guest/wire"},
 	"guest/wire":                  {},
 	"network": {
 		"orchestrator", "network/dhcp", "network/frames", "network/impair", "network/kernelnet", "network/names", "network/netstack", "network/pcapng",

@@ -12,7 +12,7 @@ import (
 	"github.com/sekexe/sekexe/uml"
 )
 
-// assets holds the guest's init and the program that makes images, where the build has put them.
+// assets holds the programs that sekexe starts elsewhere, where the build has put them.
 //
 //go:embed all:assets
 var assets embed.FS
@@ -20,10 +20,11 @@ var assets embed.FS
 // errNotEmbedded says that sekexe was built by go build alone.
 var errNotEmbedded = errors.New("this sekexe was built without it: build it by make build")
 
-// initProgram is the guest's init, and imageProgram the program that makes images.
+// initProgram is the guest's init, imageProgram the program that makes images, and dockerProgram the one that keeps Docker daemons in guests.
 const (
-	initProgram  = "sekexe-init"
-	imageProgram = "sekexe-image"
+	initProgram   = "sekexe-init"
+	imageProgram  = "sekexe-image"
+	dockerProgram = "sekexe-docker"
 )
 
 // layDown returns the path of an embedded program as a file, which it makes in the cache folder if it isn't there. It is named by its

@@ -31,6 +31,8 @@ type Spec struct {
 	NICs    []NIC
 	// Trace asks for a Trace before Done.
 	Trace bool
+	// Agent is the host's path of the program that Execs with Agent run: it need not be in the guest's root. Empty: there is none.
+	Agent string
 }
 
 // A Root is what the guest's root is made of: the host's files, unless Source or FileSystem is set.
@@ -162,6 +164,8 @@ type Exec struct {
 	Rows, Cols uint16
 	// Quiet commands print nothing: what they print is dropped in the guest.
 	Quiet bool
+	// Agent runs the Spec's Agent in place of the file that Argv[0] names.
+	Agent bool
 }
 
 // Exited says how a command ended.
@@ -233,6 +237,7 @@ func (m *Spec) fields(c *codec) {
 	})
 	list(c, &m.NICs, func(n *NIC) { n.fields(c) })
 	c.bool(&m.Trace)
+	c.string(&m.Agent)
 }
 
 func (m *Root) fields(c *codec) {
@@ -288,6 +293,7 @@ func (m *Exec) fields(c *codec) {
 	integer(c, &m.Rows)
 	integer(c, &m.Cols)
 	c.bool(&m.Quiet)
+	c.bool(&m.Agent)
 }
 
 func (m *Exited) fields(c *codec) {

@@ -22,7 +22,7 @@ import (
 )
 
 // Protocol is the version that Hello carries. Both ends come from one build, so that a difference means a mixed-up installation.
-const Protocol = 4
+const Protocol = 5
 
 // MaxPayload is the greatest length of a payload on the line, in bytes.
 const MaxPayload = 1 << 20

@@ -1,0 +1,58 @@
+package wire
+
+// The agent is the program that keeps a Docker daemon in the guest (package guest/docker). It is a command like others, with a DockerSpec as
+// JSON for its argument. It prints DockerReports on its standard output, each a line of JSON, and dockerd's log on its standard error. SIGTERM makes
+// it stop dockerd and end with 0.
+
+// A DockerSpec is what the agent is to do.
+type DockerSpec struct {
+	// Config is daemon.json.
+	Config string `json:"config"`
+	// Args are further arguments of dockerd's.
+	Args []string `json:"args"`
+	// Images are paths, in the guest, of files to load.
+	Images []string `json:"images"`
+	// Compose is the path, in the guest, of a compose file; empty: there is none.
+	Compose string `json:"compose"`
+	// Forward is how connections come from the host; nil: there are none.
+	Forward *DockerForward `json:"forward"`
+}
+
+// A DockerForward is a network of two that leads from the host to dockerd's socket.
+type DockerForward struct {
+	// Device is the NIC's name as the kernel has named it: "vec0".
+	Device string `json:"device"`
+	// Address is the guest's, "169.254.1.2/30", and Port where the agent listens.
+	Address string `json:"address"`
+	Port    int    `json:"port"`
+	MTU     int    `json:"mtu"`
+}
+
+// MaxDockerReport is the greatest length of a line with a DockerReport, in bytes.
+const MaxDockerReport = 64 << 10
+
+// A DockerReport is something that has happened to dockerd.
+type DockerReport struct {
+	Kind string `json:"kind"` // one of the Docker constants
+	// Version is dockerd's.
+	Version string `json:"version,omitempty"`
+	// Images are names.
+	Images []string `json:"images,omitempty"`
+	// Text and Hint say what went wrong, and what to do about it.
+	Text string `json:"text,omitempty"`
+	Hint string `json:"hint,omitempty"`
+}
+
+// The kinds of DockerReports.
+const (
+	// DockerAnswers: the API does. Version is set.
+	DockerAnswers = "answers"
+	// DockerReady: all that the DockerSpec asks for is done. Images is set.
+	DockerReady = "ready"
+	// DockerFailed: it can't be done. The agent ends. Text and Hint are set.
+	DockerFailed = "failed"
+	// DockerEnded: dockerd has ended by itself after it was ready. The agent ends. Text is set.
+	DockerEnded = "ended"
+	// DockerNotice: Text is something that went wrong without ending anything.
+	DockerNotice = "notice"
+)

@@ -1,0 +1,216 @@
+package uml
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/sekexe/sekexe/guest/wire"
+	"github.com/sekexe/sekexe/orchestrator"
+)
+
+// agentID is that of the command that keeps the Docker daemon. It is none of a probe's, which count up from below.
+const agentID wire.ID = 1<<31 - 1
+
+// The bounds of what is kept of dockerd's log, and of what the guest may say of images.
+const (
+	dockerLogBytes = 64 << 10
+	dockerLogLines = 40
+	maxImageNames  = 1000
+)
+
+const dockerHint = "the end of dockerd's log, below, may say why; all of it is in docker.log in the folder of the sub-kernel's logs. A slow machine may need a longer wait in the docker block"
+
+// A daemon is the Docker daemon of a session. Its methods belong to the loop, but for output; all do nothing for a nil one.
+type daemon struct {
+	s       *session
+	program string // the host's path of the agent
+	started time.Time
+	running bool // the agent
+	reports chan wire.DockerReport
+
+	mu   sync.Mutex // guards what output uses
+	line []byte     // of the agent's words, without its end yet
+	log  []byte     // the end of dockerd's
+}
+
+// newDaemon returns nil if the job has none.
+func newDaemon(s *session) *daemon {
+	if s.job.Docker == nil {
+		return nil
+	}
+	s.res.Docker = &orchestrator.DockerResult{}
+	return &daemon{s: s, reports: make(chan wire.DockerReport, 16)}
+}
+
+// prepare lays the agent down.
+func (d *daemon) prepare() (err error) {
+	if d == nil {
+		return nil
+	}
+	d.program, err = d.s.rt.o.Docker(d.s.rt.scratch.base)
+	return err
+}
+
+// said is the channel of what the agent reports.
+func (d *daemon) said() <-chan wire.DockerReport {
+	if d == nil {
+		return nil
+	}
+	return d.reports
+}
+
+// runs says whether the agent, and so dockerd, has been started and has not ended.
+func (d *daemon) runs() bool { return d != nil && d.running }
+
+// output takes what the agent prints: its words, and dockerd's log.
+func (d *daemon) output(stream orchestrator.Stream, p []byte) error {
+	if stream == orchestrator.Stderr {
+		d.keep(p)
+		d.s.logs.write("docker.log", p)
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for len(p) > 0 {
+		l, rest, ok := bytes.Cut(p, []byte{'\n'})
+		if len(d.line)+len(l) > wire.MaxDockerReport {
+			return fmt.Errorf("guest: %w: a word about Docker of more than %d bytes", wire.ErrProtocol, wire.MaxDockerReport)
+		}
+		d.line = append(d.line, l...)
+		if !ok {
+			return nil
+		}
+		var r wire.DockerReport
+		if err := json.Unmarshal(d.line, &r); err != nil {
+			return fmt.Errorf("guest: %w: a word about Docker: %w", wire.ErrProtocol, err)
+		}
+		d.line = d.line[:0]
+		select {
+		case d.reports <- r:
+		case <-d.s.proc.done: // nobody listens any more
+		}
+		p = rest
+	}
+	return nil
+}
+
+// keep keeps the end of dockerd's log.
+func (d *daemon) keep(p []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.log = append(d.log, p[max(0, len(p)-dockerLogBytes):]...)
+	if len(d.log) > 2*dockerLogBytes {
+		d.log = append(d.log[:0], d.log[len(d.log)-dockerLogBytes:]...)
+	}
+}
+
+// explain puts the end of dockerd's log into the result.
+func (d *daemon) explain() {
+	if d == nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	lines := bytes.Split(bytes.TrimSpace(d.log), []byte{'\n'})
+	for _, l := range lines[max(0, len(lines)-dockerLogLines):] {
+		if len(l) > 0 {
+			d.s.res.Docker.Log = append(d.s.res.Docker.Log, clean(string(l)))
+		}
+	}
+}
+
+// overdue says what did not happen in time.
+func (d *daemon) overdue() string {
+	wait := d.s.job.Docker.Wait
+	if d.s.res.Docker.Version == "" {
+		return fmt.Sprintf("docker: its API did not answer within %v", wait)
+	}
+	return fmt.Sprintf("docker: its images were not loaded within %v", wait)
+}
+
+// startDocker sends the agent on its way, behind the Spec.
+func (s *session) startDocker() {
+	j := s.job.Docker
+	spec, err := json.Marshal(&wire.DockerSpec{Config: j.Config, Args: j.Args, Images: s.docker.images(), Compose: j.Compose})
+	if err != nil {
+		panic(err) // strings alone
+	}
+	s.docker.running = true
+	s.send(wire.KindExec, &wire.Exec{ID: agentID, Argv: []string{"sekexe-docker", string(spec)}, Env: j.Env, Dir: "/", Umask: 0o22, Agent: true})
+}
+
+// images are the paths, in the guest, of the files to load.
+func (d *daemon) images() []string { return d.s.job.Docker.Images }
+
+// dockerSaid hears a word of the agent's.
+func (s *session) dockerSaid(r wire.DockerReport) {
+	res := s.res.Docker
+	switch {
+	case r.Kind == wire.DockerNotice:
+		s.sink.Notice("docker: " + clean(r.Text))
+	case r.Kind == wire.DockerAnswers && s.phase == starting && res.Version == "":
+		res.Version, res.Start = cmp.Or(clean(r.Version), "unknown"), time.Since(s.docker.started)
+		s.mark = s.span("dockerd starts", s.mark)
+		s.sink.Docker(res.Version)
+	case r.Kind == wire.DockerReady && s.phase == starting && res.Version != "":
+		res.Load = time.Since(s.docker.started) - res.Start
+		for _, name := range r.Images[:min(len(r.Images), maxImageNames)] {
+			res.Images = append(res.Images, clean(name))
+		}
+		s.mark = s.span("images are loaded", s.mark)
+		if len(s.job.Steps) > 0 {
+			s.exec(0)
+		}
+		s.begin()
+	case r.Kind == wire.DockerFailed && s.phase == starting:
+		s.endNow(ending{outcome: orchestrator.BootFailed, job: true, reason: "docker: " + clean(r.Text), hint: cmp.Or(clean(r.Hint), dockerHint)})
+	case r.Kind == wire.DockerFailed && s.phase == up:
+		s.dockerDied(clean(r.Text))
+	}
+}
+
+// dockerDied ends what is nothing without its Docker daemon: a service that has no steps. Others go on, and their commands see it.
+func (s *session) dockerDied(how string) {
+	s.sink.Notice("docker: " + how)
+	if len(s.job.Steps) == 0 {
+		s.end(ending{outcome: orchestrator.Exited, reason: "docker: " + how, job: true})
+	}
+}
+
+// dockerExited hears that the agent has ended.
+func (s *session) dockerExited(e *wire.Exited) {
+	s.docker.running = false
+	// What it said before stands in the channel: the words come by the same reader as this.
+	for len(s.docker.reports) > 0 {
+		s.dockerSaid(<-s.docker.reports)
+	}
+	switch s.phase {
+	case greeted, starting:
+		if s.ending == nil {
+			reason := fmt.Sprintf("docker: the program that keeps it has ended with status %d", e.Status)
+			if e.Error != "" {
+				reason = "docker: start the program that keeps it: " + clean(e.Error)
+			}
+			s.endNow(ending{outcome: orchestrator.BootFailed, job: true, reason: reason, hint: dockerHint})
+		}
+	case off:
+		s.mark = s.span("dockerd stops", s.mark)
+		s.poweringOff()
+	}
+}
+
+// stopDocker asks dockerd to end, and with it its containers. What follows comes with its end, or when that takes too long.
+func (s *session) stopDocker() {
+	s.send(wire.KindSignal, &wire.Signal{ID: agentID, Number: 15})
+	s.deadline.Reset(max(powerOffTimeout, s.job.StopTimeout))
+}
+
+// giveUp says that dockerd does not stop.
+func (d *daemon) giveUp() {
+	d.running = false
+	d.s.sink.Notice(fmt.Sprintf("docker: it did not stop within %v", max(powerOffTimeout, d.s.job.StopTimeout)))
+}
