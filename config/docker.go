@@ -38,7 +38,9 @@ var dockerSchema = &BlockSchema{
 		{Name: "images", Type: "list of paths", Doc: "Files of images to load before the first step, as `docker save` writes them, or with OCI layouts; patterns (`*`, `?`, `[a-z]`) too."},
 		{Name: "seed", Type: "path", Doc: "A folder of the host that keeps the disk with the loaded images, so that the next start needs not load them."},
 		{Name: "socket", Type: "path", Doc: "A socket on the host that leads to dockerd's, for as long as the sub-kernel runs. Only its owner can use it."},
-		{Name: "compose", Type: "path", Doc: "A file for `docker compose up`, which runs for as long as the sub-kernel."},
+		{Name: "compose", Type: "path", Doc: "A compose file. `docker compose up` is the sub-kernel's last step, in place of a command, and unless it says `service = false`, it is a service, " +
+			"which is ready when those of the file are healthy."},
+		{Name: "compose_args", Type: "list of strings", Doc: "Arguments for `docker compose up`: `[\"--exit-code-from\", \"tests\"]`."},
 	},
 }
 
@@ -49,8 +51,9 @@ func (l *loader) buildDocker(in *instance, s *Subkernel, c content) {
 		k := &Docker{
 			Autostart: d.boolean("autostart", true), Wait: d.duration("wait", defaultDockerWait, time.Second),
 			Args: d.plainTexts("args", `a list of strings, such as ["--debug"]`), Mirrors: d.plainTexts("registry_mirrors", `a list of addresses, such as ["https://mirror.example"]`),
-			Insecure: d.plainTexts("insecure_registries", `a list of registries, such as ["registry.example:5000"]`),
-			Images:   d.imageFiles(), DataRoot: defaultDataRoot, Range: toRange(b.defRange),
+			Insecure:    d.plainTexts("insecure_registries", `a list of registries, such as ["registry.example:5000"]`),
+			ComposeArgs: d.plainTexts("compose_args", `a list of strings, such as ["--exit-code-from", "tests"]`),
+			Images:      d.imageFiles(), DataRoot: defaultDataRoot, Range: toRange(b.defRange),
 		}
 		for _, p := range []struct {
 			name string
@@ -63,12 +66,29 @@ func (l *loader) buildDocker(in *instance, s *Subkernel, c content) {
 		if v := d.get("compose"); v != nil && k.Compose != "" {
 			d.checkSource(v, k.Compose)
 		}
+		if v := d.get("compose_args"); v != nil && d.last("compose") == nil {
+			d.error(v, "Arguments of nothing", "\"compose_args\" are for \"compose\", which is not set. Set it, or remove them.")
+		}
 		d.daemonConfig(k)
 		d.checkSocket(k)
 		d.needsStart(k)
 		d.checkDataRoot(s, k)
 		s.Docker = k
 	}
+}
+
+// composeStep is the name of the step that brings up a compose file.
+const composeStep = "compose"
+
+// addCompose makes the compose file of a sub-kernel its last step.
+func (l *loader) addCompose(s *Subkernel, d *decoder) {
+	if v := d.get("command"); v != nil {
+		d.error(v, "Command and compose", "The last step of a sub-kernel with \"compose\" is docker compose up. Make the command a step, which runs before, or let another sub-kernel run it.")
+	}
+	if slices.ContainsFunc(s.Steps, func(st Step) bool { return st.Name == composeStep }) {
+		l.diags.errorAt(d.in.block.defRange, "Duplicate step", fmt.Sprintf("The compose file is the last step, named %q, and a step block has that name. Rename that one.", composeStep))
+	}
+	s.Steps = append(s.Steps, Step{Name: composeStep, Compose: true, ExpectExit: []int{0}, Range: s.Docker.Range})
 }
 
 // plainTexts returns a list of strings.
@@ -216,20 +236,22 @@ func (b blockWriter) docker(k *Docker) {
 	n.str("seed", k.Seed)
 	n.str("socket", k.Socket)
 	n.str("compose", k.Compose)
+	n.strings("compose_args", k.ComposeArgs)
 }
 
 type jsonDocker struct {
-	Autostart bool           `json:"autostart"`
-	Wait      float64        `json:"wait_seconds"`
-	DataRoot  string         `json:"data_root"`
-	Args      []string       `json:"args"`
-	Config    map[string]any `json:"config"`
-	Mirrors   []string       `json:"registry_mirrors"`
-	Insecure  []string       `json:"insecure_registries"`
-	Images    []string       `json:"images"`
-	Seed      string         `json:"seed,omitempty"`
-	Socket    string         `json:"socket,omitempty"`
-	Compose   string         `json:"compose,omitempty"`
+	Autostart   bool           `json:"autostart"`
+	Wait        float64        `json:"wait_seconds"`
+	DataRoot    string         `json:"data_root"`
+	Args        []string       `json:"args"`
+	Config      map[string]any `json:"config"`
+	Mirrors     []string       `json:"registry_mirrors"`
+	Insecure    []string       `json:"insecure_registries"`
+	Images      []string       `json:"images"`
+	Seed        string         `json:"seed,omitempty"`
+	Socket      string         `json:"socket,omitempty"`
+	Compose     string         `json:"compose,omitempty"`
+	ComposeArgs []string       `json:"compose_args"`
 }
 
 // dockerJSON returns nil for no block.
@@ -240,7 +262,7 @@ func dockerJSON(k *Docker) *jsonDocker {
 	list := func(l []string) []string { return append([]string{}, l...) }
 	out := &jsonDocker{
 		Autostart: k.Autostart, Wait: seconds(k.Wait), DataRoot: k.DataRoot, Args: list(k.Args), Config: k.daemonSettings(), Mirrors: list(k.Mirrors), Insecure: list(k.Insecure),
-		Images: list(k.Images), Seed: k.Seed, Socket: k.Socket, Compose: k.Compose,
+		Images: list(k.Images), Seed: k.Seed, Socket: k.Socket, Compose: k.Compose, ComposeArgs: list(k.ComposeArgs),
 	}
 	if out.Config == nil {
 		out.Config = map[string]any{}

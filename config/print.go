@@ -113,7 +113,8 @@ func (p *Project) writeSubkernel(body *hclwrite.Body, s *Subkernel) {
 		b.statuses("expect_exit", s.Expect.Exit)
 		steps = steps[:n-1]
 	}
-	if s.Root.Image != "" && len(s.Steps) == 0 && !s.Service {
+	composes := len(s.Steps) > 0 && s.Steps[len(s.Steps)-1].Compose
+	if (s.Root.Image != "" && len(s.Steps) == 0 || composes) && !s.Service {
 		b.body.SetAttributeValue("service", cty.False)
 		b.statuses("expect_exit", s.Expect.Exit)
 	}
@@ -177,6 +178,9 @@ func (p *Project) writeNested(b blockWriter, s *Subkernel, steps []Step) {
 	}
 	b.docker(s.Docker)
 	for _, st := range steps {
+		if st.Compose {
+			continue
+		}
 		sb := b.nested("step", st.Name)
 		sb.command("command", st.Shell, st.Argv, p.Redact)
 		sb.stringMap("env", st.Env, p.Redact)

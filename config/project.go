@@ -200,6 +200,7 @@ type Docker struct {
 	// Seed is the absolute folder on the host with prepared disks, Socket the absolute path of a socket, and Compose that of a file for
 	// docker compose. Each may be empty.
 	Seed, Socket, Compose string
+	ComposeArgs           []string // for docker compose up
 	// DataRoot is the folder in the guest with its data, and OwnData says that a disk or a tmpfs of the sub-kernel's holds it.
 	DataRoot string
 	OwnData  bool
@@ -210,8 +211,10 @@ type Docker struct {
 type Step struct {
 	Name string
 	// Shell is a command for /bin/sh -c; it and Argv are alternatives.
-	Shell   string
-	Argv    []string
+	Shell string
+	Argv  []string
+	// Compose says that the step, which has no command then, brings up Docker.Compose.
+	Compose bool
 	Env     map[string]string // added to the sub-kernel's
 	Workdir string            // empty: the sub-kernel's
 	User    string            // empty: the sub-kernel's

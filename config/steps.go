@@ -74,6 +74,10 @@ func (l *loader) buildSteps(in *instance, s *Subkernel, c content, d *decoder) b
 		shell, argv = d.command("command")
 		return argv
 	})
+	if s.Docker != nil && s.Docker.Compose != "" {
+		l.addCompose(s, d)
+		return ok
+	}
 	if shell == "" && argv == nil {
 		return ok
 	}
@@ -111,7 +115,7 @@ func (s *Subkernel) runs() bool { return len(s.Steps) > 0 || s.Root.Image != "" 
 // buildService decides whether the sub-kernel is a service, and how it is expected to end. What follows from that is not checked where it is not
 // sure, because of an error that is reported.
 func (l *loader) buildService(in *instance, s *Subkernel, c content, d *decoder, sure bool) {
-	s.Service = len(s.Steps) == 0
+	s.Service = len(s.Steps) == 0 || s.Steps[len(s.Steps)-1].Compose
 	if v := d.get("service"); v != nil {
 		var ok bool
 		s.Service, ok = tried(d, func() bool { return d.boolean("service", s.Service) })

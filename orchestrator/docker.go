@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -22,8 +23,6 @@ type Docker struct {
 	Seed string
 	// Socket is the absolute path of a socket on the host that leads to the daemon's; empty: there is none.
 	Socket string
-	// Compose is the absolute path of a compose file on the host; empty: there is none.
-	Compose string
 	// Env is the daemon's environment, K=V.
 	Env []string
 	// DataRoot is the folder in the guest with the daemon's data, on a file system that can hold it.
@@ -57,9 +56,30 @@ func addDocker(job *Job, sub *config.Subkernel) {
 		return
 	}
 	job.Docker = &Docker{
-		Wait: d.Wait, Args: d.Args, Config: daemonJSON(d), Images: d.Images, Seed: d.Seed, Socket: d.Socket, Compose: d.Compose, DataRoot: d.DataRoot,
+		Wait: d.Wait, Args: d.Args, Config: daemonJSON(d), Images: d.Images, Seed: d.Seed, Socket: d.Socket, DataRoot: d.DataRoot,
 		Env: environ(envBelow(sub), sub.Env),
 	}
+}
+
+// addCompose makes a step bring up a compose file, and lets the job be ready when its services are, unless the file says otherwise.
+func addCompose(job *Job, sub *config.Subkernel, step *Step) {
+	file := sub.Docker.Compose
+	step.Compose, step.Argv = file, sub.Docker.ComposeArgs
+	if job.Ready == nil && job.Service {
+		job.Ready = &Ready{
+			Compose: file, Env: step.Env, Dir: step.Dir, User: step.User,
+			Interval: time.Second, Timeout: sub.Docker.Wait,
+		}
+	}
+	if foreign := sub.Root.Source != "" || sub.Root.Image != ""; foreign {
+		dir := filepath.Dir(file)
+		job.Mounts = append(job.Mounts, Mount{Target: dir, Source: dir, Mode: "ro"})
+	}
+}
+
+// composeText is such a step's command as one would type it.
+func composeText(s *Step) []string {
+	return append([]string{"docker", "compose", "-f", s.Compose, "up"}, s.Argv...)
 }
 
 // daemonJSON is the daemon.json of a Docker daemon: what the file says, with the registries.
@@ -92,7 +112,7 @@ func (p *Plan) writeDocker(b *strings.Builder, d *Docker) {
 		return
 	}
 	traits := []string{"data in " + d.DataRoot}
-	for _, t := range []struct{ what, value string }{{"seed ", d.Seed}, {"socket ", d.Socket}, {"compose ", d.Compose}} {
+	for _, t := range []struct{ what, value string }{{"seed ", d.Seed}, {"socket ", d.Socket}} {
 		if t.value != "" {
 			traits = append(traits, t.what+p.redact(t.value))
 		}
@@ -114,7 +134,6 @@ type jsonDocker struct {
 	Images   []string        `json:"images"`
 	Seed     string          `json:"seed"`
 	Socket   string          `json:"socket"`
-	Compose  string          `json:"compose"`
 }
 
 func (p *Plan) jsonDocker(d *Docker) *jsonDocker {
@@ -123,7 +142,7 @@ func (p *Plan) jsonDocker(d *Docker) *jsonDocker {
 	}
 	out := &jsonDocker{
 		WaitMS: millis(d.Wait), DataRoot: d.DataRoot, Args: []string{}, Config: json.RawMessage(d.Config), Images: []string{},
-		Seed: d.Seed, Socket: d.Socket, Compose: d.Compose,
+		Seed: d.Seed, Socket: d.Socket,
 	}
 	for _, a := range d.Args {
 		out.Args = append(out.Args, p.redact(a))

@@ -40,7 +40,7 @@ func (j *Job) UseImage(img *Image) error {
 		d.Env, _, _ = img.surroundings(d.Env, "", "")
 		j.Docker = &d
 	}
-	if j.Ready != nil && len(j.Ready.Argv) > 0 {
+	if j.Ready != nil && (len(j.Ready.Argv) > 0 || j.Ready.Compose != "") {
 		r := *j.Ready
 		r.Env, r.Dir, r.User = img.surroundings(r.Env, r.Dir, r.User)
 		j.Ready = &r

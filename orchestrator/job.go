@@ -99,6 +99,9 @@ type Step struct {
 	// OfImage says that Argv are arguments for the entrypoint of the job's image, in place of the image's own. UseImage makes a command of
 	// them.
 	OfImage bool
+	// Compose is the absolute path, in the guest, of a compose file to bring up; Argv are further arguments for docker compose up then. Empty: it is
+	// another command.
+	Compose string
 	// Env is the whole environment, K=V, but for HOME, USER, LOGNAME and SHELL, which the guest adds from its passwd file where they
 	// are not in it.
 	Env []string
@@ -132,9 +135,10 @@ type TTY struct {
 // WindowSize is a terminal's size in characters.
 type WindowSize struct{ Rows, Cols uint16 }
 
-// Ready is a test of readiness. Exactly one of Argv, Port and Log is set.
+// Ready is a test of readiness. Exactly one of Argv, Compose, Port and Log is set.
 type Ready struct {
 	Argv     []string
+	Compose  string // a compose file whose services must be healthy
 	Env      []string
 	Dir      string
 	User     string

@@ -59,7 +59,11 @@ func newNode(sub *config.Subkernel, id string) Node {
 		job.CopyOut = append(job.CopyOut, CopyOut{From: c.From, To: c.To, Optional: c.Optional, Limit: c.Limit})
 	}
 	for i := range sub.Steps {
-		job.Steps = append(job.Steps, newStep(sub, &sub.Steps[i]))
+		step := newStep(sub, &sub.Steps[i])
+		if sub.Steps[i].Compose {
+			addCompose(&job, sub, &step)
+		}
+		job.Steps = append(job.Steps, step)
 	}
 	if len(sub.Steps) == 0 && sub.Root.Image != "" {
 		step := newStep(sub, &config.Step{Name: "command", ExpectExit: sub.Expect.Exit})

@@ -122,8 +122,11 @@ func (p *Plan) writeStep(b *strings.Builder, s *Step) {
 		text = " (" + escape(strings.Join(notes, ", ")) + ")"
 	}
 	command := p.show(commandLine(s.Argv))
-	if s.OfImage {
+	switch {
+	case s.OfImage:
 		command = "the image's own command"
+	case s.Compose != "":
+		command = p.show(commandLine(composeText(s)))
 	}
 	fmt.Fprintf(b, "    step %s: %s%s\n", escape(s.Name), command, text)
 }
@@ -250,6 +253,8 @@ func diskFile(file string) string {
 
 func readyTest(r *Ready) string {
 	switch {
+	case r.Compose != "":
+		return "the services of " + r.Compose + " are healthy"
 	case r.Port != 0:
 		return fmt.Sprintf("port %d accepts connections", r.Port)
 	case r.Log != "":

@@ -15,6 +15,9 @@ import (
 // agentID is that of the command that keeps the Docker daemon. It is none of a probe's, which count up from below.
 const agentID wire.ID = 1<<31 - 1
 
+// agentName is what the agent is called in the guest.
+const agentName = "sekexe-docker"
+
 // The bounds of what is kept of dockerd's log, and of what the guest may say of images.
 const (
 	dockerLogBytes = 64 << 10
@@ -135,12 +138,12 @@ func (d *daemon) overdue() string {
 // startDocker sends the agent on its way, behind the Spec.
 func (s *session) startDocker() {
 	j := s.job.Docker
-	spec, err := json.Marshal(&wire.DockerSpec{Config: j.Config, Args: j.Args, Images: s.docker.images(), Compose: j.Compose})
+	spec, err := json.Marshal(&wire.DockerSpec{Config: j.Config, Args: j.Args, Images: s.docker.images(), Modules: s.info.Modules != ""})
 	if err != nil {
 		panic(err) // strings alone
 	}
 	s.docker.running = true
-	s.send(wire.KindExec, &wire.Exec{ID: agentID, Argv: []string{"sekexe-docker", string(spec)}, Env: j.Env, Dir: "/", Umask: 0o22, Agent: true})
+	s.send(wire.KindExec, &wire.Exec{ID: agentID, Argv: []string{agentName, wire.AgentKeep, string(spec)}, Env: j.Env, Dir: "/", Umask: 0o22, Agent: true})
 }
 
 // images are the paths, in the guest, of the files to load.

@@ -90,6 +90,8 @@ func (r *readiness) expired() <-chan time.Time {
 // overdue says what did not happen.
 func (r *readiness) overdue() string {
 	switch {
+	case r.r.Compose != "":
+		return fmt.Sprintf("it was not ready within %v: the services of %s are not healthy", r.r.Timeout, r.r.Compose)
 	case r.r.Log != "":
 		return fmt.Sprintf("it was not ready within %v: no line of its output matches %q", r.r.Timeout, r.r.Log)
 	case r.r.Port != 0:
@@ -131,7 +133,11 @@ func (s *session) probe() {
 		s.send(wire.KindProbe, &wire.Probe{ID: r.id, Port: r.r.Port})
 		return
 	}
-	s.send(wire.KindExec, &wire.Exec{ID: r.id, Argv: r.r.Argv, Env: r.r.Env, Dir: r.r.Dir, User: r.r.User, Umask: 0o22, Quiet: true})
+	e := wire.Exec{ID: r.id, Argv: r.r.Argv, Env: r.r.Env, Dir: r.r.Dir, User: r.r.User, Umask: 0o22, Quiet: true}
+	if r.r.Compose != "" {
+		e.Agent, e.Argv = true, []string{agentName, wire.AgentComposeReady, r.r.Compose}
+	}
+	s.send(wire.KindExec, &e)
 }
 
 // probed hears how an attempt went.

@@ -131,6 +131,9 @@ func wireRoot(r *orchestrator.Root, disks int) wire.Root {
 func (s *session) exec(i int) {
 	st := s.job.Steps[i]
 	e := wire.Exec{ID: wire.ID(i), Argv: st.Argv, Env: st.Env, Dir: st.Dir, User: st.User, Umask: st.Umask, Input: st.Stdin != nil}
+	if st.Compose != "" {
+		e.Agent, e.Argv = true, append([]string{agentName, wire.AgentCompose, st.Compose}, st.Argv...)
+	}
 	if st.TTY != nil {
 		e.TTY, e.Rows, e.Cols = true, st.TTY.Size.Rows, st.TTY.Size.Cols
 	}

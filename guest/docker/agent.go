@@ -35,11 +35,26 @@ type agent struct {
 	out *json.Encoder
 }
 
-// Main is the agent. It returns when dockerd has ended.
+// Main is the agent, for what the first argument says.
 func Main(args []string) error {
+	if len(args) >= 3 {
+		switch args[1] {
+		case wire.AgentKeep:
+			return keep(args[2])
+		case wire.AgentCompose:
+			return compose(args[2], args[3:])
+		case wire.AgentComposeReady:
+			return composeReady(args[2])
+		}
+	}
+	return errors.New("start: this program works for sekexe and does nothing by itself")
+}
+
+// keep keeps dockerd, and returns when it has ended.
+func keep(spec string) error {
 	a := &agent{gone: make(chan struct{}), out: json.NewEncoder(os.Stdout)}
-	if len(args) != 2 || json.Unmarshal([]byte(args[1]), &a.spec) != nil {
-		return errors.New("start: this program works for sekexe and does nothing by itself")
+	if err := json.Unmarshal([]byte(spec), &a.spec); err != nil {
+		return fmt.Errorf("start: read what to do: %w", err)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
 	defer stop()

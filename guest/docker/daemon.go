@@ -33,6 +33,9 @@ func (a *agent) start() error {
 		return fmt.Errorf("dockerd: write its settings: %w", err)
 	}
 	args := append([]string{"--config-file=" + config, "--host=unix://" + socketPath}, a.spec.Args...)
+	if err := a.choosePrograms(); err != nil {
+		return err
+	}
 	a.cmd = exec.Command(paths["dockerd"], args...)
 	a.cmd.Stdout, a.cmd.Stderr = os.Stderr, os.Stderr
 	// A session of its own: a signal to the agent's must not reach it as well.

@@ -1,8 +1,16 @@
 package wire
 
-// The agent is the program that keeps a Docker daemon in the guest (package guest/docker). It is a command like others, with a DockerSpec as
-// JSON for its argument. It prints DockerReports on its standard output, each a line of JSON, and dockerd's log on its standard error. SIGTERM makes
+// The agent is the program that keeps a Docker daemon in the guest (package guest/docker). It is a command like others, whose first argument
+// says what it is for. With AgentKeep it keeps dockerd, and the other argument is a DockerSpec as JSON. It prints DockerReports on its standard output, each a line of JSON, and dockerd's log on its standard error. SIGTERM makes
 // it stop dockerd and end with 0.
+
+// What the agent is for, besides.
+const (
+	AgentKeep = "keep"
+	// AgentCompose FILE ARGUMENT... becomes docker compose up, and AgentComposeReady FILE ends with 0 when all services of the file are healthy.
+	AgentCompose      = "compose"
+	AgentComposeReady = "compose-ready"
+)
 
 // A DockerSpec is what the agent is to do.
 type DockerSpec struct {
@@ -12,8 +20,8 @@ type DockerSpec struct {
 	Args []string `json:"args"`
 	// Images are paths, in the guest, of files to load.
 	Images []string `json:"images"`
-	// Compose is the path, in the guest, of a compose file; empty: there is none.
-	Compose string `json:"compose"`
+	// Modules says that the kernel has modules, so that what it can do is not to be taken for granted.
+	Modules bool `json:"modules"`
 	// Forward is how connections come from the host; nil: there are none.
 	Forward *DockerForward `json:"forward"`
 }
