@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -99,11 +100,20 @@ func daemonJSON(d *config.Docker) string {
 			settings[key] = all
 		}
 	}
+	if !slices.ContainsFunc(d.Args, namesStorageDriver) && settings["storage-driver"] == nil {
+		settings["storage-driver"] = "overlay2" // or dockerd tries others before, and takes vfs if none of them works, which copies every layer
+	}
 	b, err := json.Marshal(settings)
 	if err != nil {
 		return d.Config // it was JSON before
 	}
 	return string(b)
+}
+
+// namesStorageDriver says whether an argument of dockerd names one, which must not stand in daemon.json as well.
+func namesStorageDriver(arg string) bool {
+	name, _, _ := strings.Cut(arg, "=")
+	return name == "--storage-driver" || strings.HasPrefix(arg, "-s")
 }
 
 // writeDocker says what a job's Docker daemon is for.

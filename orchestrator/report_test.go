@@ -43,6 +43,7 @@ func newTestReport() *Report {
 	crash.PeakMemory = 3 << 29
 	crash.Console = []string{"[    0.5] \x1b[31msysrq: Trigger a crash\x1b[0m", "[    0.5] Kernel panic - not syncing: \xff\x00 & <bad> 100%"}
 	boot := Result{Outcome: BootFailed, Status: StatusFailed, Started: began, Total: 10 * time.Second, Reason: "the guest was not up within 10s", Hint: "see sekexe doctor", Steps: []StepResult{never("command", Skipped)}}
+	boot.Docker = &DockerResult{Version: "20.10.24", Start: 1800 * time.Millisecond, Load: 40 * time.Millisecond, Images: []string{"app:1"}, Log: []string{"level=fatal msg=\"no \x1b[31mbridge\""}}
 	slow := result(TimedOut, StatusTimedOut, step("command", TimedOut, StatusTimedOut))
 	slow.Reason = "the run's time of 1m0s was up"
 	killed := result(Signalled, 137, step("command", Signalled, 137))
