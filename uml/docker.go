@@ -33,6 +33,7 @@ type daemon struct {
 	program string // the host's path of the agent
 	started time.Time
 	running bool // the agent
+	failed  bool // the boot, because of it
 	reports chan wire.DockerReport
 
 	mu   sync.Mutex // guards what output uses
@@ -111,10 +112,10 @@ func (d *daemon) keep(p []byte) {
 	}
 }
 
-// explain puts the end of dockerd's log into the result.
-func (d *daemon) explain() {
-	if d == nil {
-		return
+// explain puts the end of dockerd's log into the result, if that is where the job has failed.
+func (d *daemon) explain() bool {
+	if d == nil || !d.failed {
+		return false
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -124,15 +125,22 @@ func (d *daemon) explain() {
 			d.s.res.Docker.Log = append(d.s.res.Docker.Log, clean(string(l)))
 		}
 	}
+	return true
+}
+
+// failDocker ends the boot because of Docker.
+func (s *session) failDocker(reason, hint string) {
+	s.docker.failed = true
+	s.endNow(ending{outcome: orchestrator.BootFailed, job: true, reason: "docker: " + reason, hint: cmp.Or(hint, dockerHint)})
 }
 
 // overdue says what did not happen in time.
 func (d *daemon) overdue() string {
 	wait := d.s.job.Docker.Wait
 	if d.s.res.Docker.Version == "" {
-		return fmt.Sprintf("docker: its API did not answer within %v", wait)
+		return fmt.Sprintf("its API did not answer within %v", wait)
 	}
-	return fmt.Sprintf("docker: its images were not loaded within %v", wait)
+	return fmt.Sprintf("its images were not loaded within %v", wait)
 }
 
 // startDocker sends the agent on its way, behind the Spec.
@@ -170,7 +178,7 @@ func (s *session) dockerSaid(r wire.DockerReport) {
 		}
 		s.begin()
 	case r.Kind == wire.DockerFailed && s.phase == starting:
-		s.endNow(ending{outcome: orchestrator.BootFailed, job: true, reason: "docker: " + clean(r.Text), hint: cmp.Or(clean(r.Hint), dockerHint)})
+		s.failDocker(clean(r.Text), clean(r.Hint))
 	case r.Kind == wire.DockerFailed && s.phase == up:
 		s.dockerDied(clean(r.Text))
 	}
@@ -194,11 +202,11 @@ func (s *session) dockerExited(e *wire.Exited) {
 	switch s.phase {
 	case greeted, starting:
 		if s.ending == nil {
-			reason := fmt.Sprintf("docker: the program that keeps it has ended with status %d", e.Status)
+			reason := fmt.Sprintf("the program that keeps it has ended with status %d", e.Status)
 			if e.Error != "" {
-				reason = "docker: start the program that keeps it: " + clean(e.Error)
+				reason = "start the program that keeps it: " + clean(e.Error)
 			}
-			s.endNow(ending{outcome: orchestrator.BootFailed, job: true, reason: reason, hint: dockerHint})
+			s.failDocker(reason, "")
 		}
 	case off:
 		s.mark = s.span("dockerd stops", s.mark)

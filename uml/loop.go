@@ -325,7 +325,7 @@ func (s *session) endNow(e ending) {
 func (s *session) expired() {
 	switch {
 	case s.phase == starting:
-		s.endNow(ending{outcome: orchestrator.BootFailed, job: true, reason: s.docker.overdue(), hint: dockerHint})
+		s.failDocker(s.docker.overdue(), "")
 	case s.phase == off && s.docker.runs():
 		s.docker.giveUp()
 		s.poweringOff()

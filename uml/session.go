@@ -361,9 +361,8 @@ func (s *session) cleanUp() {
 		s.confined.close(s.sink.Notice)
 		s.tasks.Wait()
 		s.learn()
-		if s.unexplained() {
+		if s.unexplained() && !s.docker.explain() {
 			s.res.Console = s.console.tail()
-			s.docker.explain()
 		}
 	}
 	s.closeDisks()
