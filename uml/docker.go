@@ -146,7 +146,7 @@ func (d *daemon) overdue() string {
 // startDocker sends the agent on its way, behind the Spec.
 func (s *session) startDocker() {
 	j := s.job.Docker
-	spec, err := json.Marshal(&wire.DockerSpec{Config: j.Config, Args: j.Args, Images: s.docker.images(), Modules: s.info.Modules != ""})
+	spec, err := json.Marshal(&wire.DockerSpec{Config: j.Config, DataRoot: j.DataRoot, Args: j.Args, Images: s.docker.images(), Modules: s.info.Modules != "", StopSeconds: int(s.dockerStop().Seconds()) / 2})
 	if err != nil {
 		panic(err) // strings alone
 	}
@@ -217,11 +217,14 @@ func (s *session) dockerExited(e *wire.Exited) {
 // stopDocker asks dockerd to end, and with it its containers. What follows comes with its end, or when that takes too long.
 func (s *session) stopDocker() {
 	s.send(wire.KindSignal, &wire.Signal{ID: agentID, Number: 15})
-	s.deadline.Reset(max(powerOffTimeout, s.job.StopTimeout))
+	s.deadline.Reset(s.dockerStop())
 }
+
+// dockerStop is how long dockerd may take to stop. Its containers have half of that.
+func (s *session) dockerStop() time.Duration { return max(powerOffTimeout, s.job.StopTimeout) }
 
 // giveUp says that dockerd does not stop.
 func (d *daemon) giveUp() {
 	d.running = false
-	d.s.sink.Notice(fmt.Sprintf("docker: it did not stop within %v", max(powerOffTimeout, d.s.job.StopTimeout)))
+	d.s.sink.Notice(fmt.Sprintf("docker: it did not stop within %v", d.s.dockerStop()))
 }

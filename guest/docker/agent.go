@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"sync"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -26,10 +24,8 @@ const folder = "/run/sekexe/docker"
 // An agent keeps one dockerd.
 type agent struct {
 	spec wire.DockerSpec
-	cmd  *exec.Cmd
-	// gone is closed when dockerd has ended, and err says how then.
-	gone chan struct{}
-	err  error
+	// containerd is ours; nil: dockerd uses another one, or it has not been started.
+	containerd, dockerd *process
 
 	mu  sync.Mutex // guards out
 	out *json.Encoder
@@ -52,7 +48,7 @@ func Main(args []string) error {
 
 // keep keeps dockerd, and returns when it has ended.
 func keep(spec string) error {
-	a := &agent{gone: make(chan struct{}), out: json.NewEncoder(os.Stdout)}
+	a := &agent{out: json.NewEncoder(os.Stdout)}
 	if err := json.Unmarshal([]byte(spec), &a.spec); err != nil {
 		return fmt.Errorf("start: read what to do: %w", err)
 	}
@@ -95,36 +91,93 @@ type hintError struct {
 // Unwrap returns the error.
 func (h *hintError) Unwrap() error { return h.error }
 
-// run starts dockerd and what belongs to it, and stops all of it when ctx ends. It returns when dockerd is gone.
+// run starts dockerd and what belongs to it, and stops all of it when ctx ends. It returns when they are gone. A daemon that has ended by itself is
+// what went wrong, whatever followed from that.
 func (a *agent) run(ctx context.Context) error {
+	defer a.stop()
+	err := a.serve(ctx)
+	for _, p := range []*process{a.containerd, a.dockerd} {
+		if p == nil {
+			continue
+		}
+		select {
+		case <-p.gone:
+			return p.ended()
+		default:
+		}
+	}
+	return err
+}
+
+// while returns a context that ends when the process does.
+func (a *agent) while(ctx context.Context, p *process) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-p.gone:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
+// stop ends the containers, dockerd and containerd, in this order. dockerd by itself would give each container ten seconds, which may be more than
+// there is.
+func (a *agent) stop() {
+	if a.dockerd != nil {
+		select {
+		case <-a.dockerd.gone:
+		default:
+			c := newClient(socketPath)
+			c.stopContainers(a.spec.StopSeconds)
+			c.close()
+		}
+	}
+	a.dockerd.stop()
+	a.containerd.stop()
+}
+
+// start starts containerd and dockerd, and returns when dockerd listens.
+func (a *agent) start(ctx context.Context) error {
+	if err := findPrograms(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return fmt.Errorf("dockerd: prepare its start: %w", err)
+	}
+	if err := a.choosePrograms(); err != nil {
+		return err
+	}
 	watch, err := watchFolder(filepath.Dir(socketPath))
 	if err != nil {
 		return err
 	}
 	defer watch.close()
-	if err := a.start(); err != nil {
+	if !a.ownContainerd() {
+		if err := a.startContainerd(ctx); err != nil {
+			return err
+		}
+	}
+	if err := a.startDockerd(); err != nil {
 		return err
 	}
-	defer a.stop()
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := a.while(ctx, a.dockerd)
 	defer cancel()
-	go func() {
-		<-a.gone
-		cancel()
-	}()
-	err = a.serve(ctx, watch)
-	select {
-	case <-a.gone:
-		return a.died()
-	default:
-		return err
-	}
+	return watch.wait(ctx, filepath.Base(socketPath))
 }
 
-// serve brings dockerd to its use, and returns when ctx ends, or with what went wrong.
-func (a *agent) serve(ctx context.Context, watch *watcher) error {
-	if err := watch.wait(ctx, filepath.Base(socketPath)); err != nil {
+// serve brings dockerd to its use, and returns when ctx or one of the daemons ends, or with what went wrong.
+func (a *agent) serve(ctx context.Context) error {
+	if err := a.start(ctx); err != nil {
 		return err
+	}
+	for _, p := range []*process{a.containerd, a.dockerd} {
+		if p != nil {
+			var cancel context.CancelFunc
+			ctx, cancel = a.while(ctx, p)
+			defer cancel()
+		}
 	}
 	c := newClient(socketPath)
 	defer c.close()
@@ -153,19 +206,4 @@ func (a *agent) load(ctx context.Context, c *client) ([]string, error) {
 		all = append(all, names...)
 	}
 	return all, nil
-}
-
-// died says how dockerd has ended by itself.
-func (a *agent) died() error {
-	how := "with status 0"
-	var e *exec.ExitError
-	if errors.As(a.err, &e) {
-		how = "with status " + fmt.Sprint(e.ExitCode())
-		if ws, ok := e.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-			how = "by signal " + fmt.Sprint(int(ws.Signal()))
-		}
-	} else if a.err != nil {
-		how = a.err.Error()
-	}
-	return fmt.Errorf("dockerd: it has ended %s", how)
 }

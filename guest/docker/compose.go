@@ -49,7 +49,7 @@ func compose(file string, args []string) error {
 	if err != nil {
 		return err
 	}
-	argv = append(argv, "-f", file, "up")
+	argv = append(argv, "--ansi", "never", "-f", file, "up", "--no-color")
 	argv = append(argv, args...)
 	return fmt.Errorf("docker compose: start it: %w", syscall.Exec(argv[0], argv, composeEnv()))
 }

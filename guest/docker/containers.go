@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -66,6 +67,27 @@ func (c *client) composeContainers(ctx context.Context, file string) ([]containe
 		all = append(all, one)
 	}
 	return all, nil
+}
+
+// stopContainers stops all that run, at the same time. What goes wrong with that is left to dockerd's own end.
+func (c *client) stopContainers(seconds int) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(seconds+1)*time.Second)
+	defer cancel()
+	var list []struct {
+		ID string `json:"Id"`
+	}
+	if err := c.get(ctx, "/containers/json", &list); err != nil {
+		return
+	}
+	var all sync.WaitGroup
+	for _, l := range list {
+		all.Go(func() {
+			if body, err := c.do(ctx, http.MethodPost, "/containers/"+l.ID+"/stop?t="+strconv.Itoa(seconds), nil); err == nil {
+				body.Close()
+			}
+		})
+	}
+	all.Wait()
 }
 
 // get asks for something and decodes the answer.

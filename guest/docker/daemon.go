@@ -5,55 +5,97 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// needed are the programs without which no container runs. dockerd starts containerd, and that runc.
+// needed are the programs without which no container runs: containerd starts runc.
 var needed = []string{"dockerd", "containerd", "runc"}
 
-// start starts dockerd with our settings. Those of the root's /etc/docker are for another one: that of the host, if the root is the host's.
-func (a *agent) start() error {
-	paths := make(map[string]string, len(needed))
+// A process is a daemon that the agent has started. Its output goes to the agent's standard error.
+type process struct {
+	name string
+	cmd  *exec.Cmd
+	// gone is closed when it has ended, and err says how then.
+	gone chan struct{}
+	err  error
+}
+
+// startProcess starts a daemon, which is waited for from then on.
+func startProcess(name string, args ...string) (*process, error) {
+	p := &process{name: name, cmd: exec.Command(name, args...), gone: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = os.Stderr, os.Stderr
+	// A session of its own: a signal to the agent's must not reach it as well.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("%s: start it: %w", name, err)
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.gone)
+	}()
+	return p, nil
+}
+
+// stop asks it to end, and waits for that. How long that may take is the host's to say.
+func (p *process) stop() {
+	if p == nil {
+		return
+	}
+	if err := p.cmd.Process.Signal(unix.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return
+	}
+	<-p.gone
+}
+
+// ended says how it has ended by itself.
+func (p *process) ended() error {
+	how := "with status 0"
+	var e *exec.ExitError
+	if errors.As(p.err, &e) {
+		how = fmt.Sprintf("with status %d", e.ExitCode())
+		if ws, ok := e.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+			how = fmt.Sprintf("by signal %d", ws.Signal())
+		}
+	} else if p.err != nil {
+		how = p.err.Error()
+	}
+	return fmt.Errorf("%s: it has ended %s", p.name, how)
+}
+
+// findPrograms says which of the needed programs is not there.
+func findPrograms() error {
 	for _, name := range needed {
-		p, err := exec.LookPath(name)
-		if err != nil {
+		if _, err := exec.LookPath(name); err != nil {
 			return &hintError{fmt.Errorf("%s: find it: it is not in the sub-kernel's root", name),
 				"install Docker there (Debian and Ubuntu: apt-get install docker.io), or give the sub-kernel a root with it, such as root { image = \"docker:dind\" }"}
 		}
-		paths[name] = p
 	}
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return fmt.Errorf("dockerd: prepare its start: %w", err)
-	}
-	config := filepath.Join(folder, "daemon.json")
-	if err := os.WriteFile(config, []byte(a.spec.Config), 0o600); err != nil {
-		return fmt.Errorf("dockerd: write its settings: %w", err)
-	}
-	args := append([]string{"--config-file=" + config, "--host=unix://" + socketPath}, a.spec.Args...)
-	if err := a.choosePrograms(); err != nil {
-		return err
-	}
-	a.cmd = exec.Command(paths["dockerd"], args...)
-	a.cmd.Stdout, a.cmd.Stderr = os.Stderr, os.Stderr
-	// A session of its own: a signal to the agent's must not reach it as well.
-	a.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: unix.SIGTERM}
-	if err := a.cmd.Start(); err != nil {
-		return fmt.Errorf("dockerd: start it: %w", err)
-	}
-	go func() {
-		a.err = a.cmd.Wait()
-		close(a.gone)
-	}()
 	return nil
 }
 
-// stop ends dockerd, and with it the containers, and waits for its end. How long that may take is the host's to say.
-func (a *agent) stop() {
-	if err := a.cmd.Process.Signal(unix.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return
+// startDockerd starts dockerd with our settings. Those of the root's /etc/docker are for another one: that of the host, if the root is the host's.
+func (a *agent) startDockerd() (err error) {
+	config := folder + "/daemon.json"
+	if err := os.WriteFile(config, []byte(a.spec.Config), 0o600); err != nil {
+		return fmt.Errorf("dockerd: write its settings: %w", err)
 	}
-	<-a.gone
+	args := []string{"--config-file=" + config, "--host=unix://" + socketPath}
+	if a.containerd != nil {
+		args = append(args, "--containerd="+containerdSocket)
+	}
+	a.dockerd, err = startProcess("dockerd", append(args, a.spec.Args...)...)
+	return err
+}
+
+// ownContainerd says whether dockerd is to use a containerd that the user starts.
+func (a *agent) ownContainerd() bool {
+	for _, arg := range a.spec.Args {
+		if name, _, _ := strings.Cut(arg, "="); name == "--containerd" {
+			return true
+		}
+	}
+	return strings.Contains(a.spec.Config, `"containerd":`)
 }

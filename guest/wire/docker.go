@@ -16,8 +16,12 @@ const (
 type DockerSpec struct {
 	// Config is daemon.json.
 	Config string `json:"config"`
+	// DataRoot is the folder with dockerd's data.
+	DataRoot string `json:"data_root"`
 	// Args are further arguments of dockerd's.
 	Args []string `json:"args"`
+	// StopSeconds is how long containers have to end by themselves when all is stopped.
+	StopSeconds int `json:"stop_seconds"`
 	// Images are paths, in the guest, of files to load.
 	Images []string `json:"images"`
 	// Modules says that the kernel has modules, so that what it can do is not to be taken for granted.
