@@ -31,6 +31,7 @@ type env struct {
 	idled   *idleFigures
 	temp    []string // files and folders to remove
 	files   string   // the tree of the file scenes
+	docker  map[string][]dockerFigures
 }
 
 func (e *env) open() error {
