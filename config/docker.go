@@ -18,8 +18,10 @@ const (
 	// dockerMemory is its memory: dockerd and containerd take some 150 MiB, and the images, on a tmpfs, count too.
 	dockerMemory      = units.GiB
 	defaultDockerWait = 60 * time.Second
-	defaultDataRoot   = "/var/lib/docker"
 )
+
+// DockerDataRoot is where dockerd has its data, unless it is told otherwise.
+const DockerDataRoot = "/var/lib/docker"
 
 // maxDaemonConfig bounds daemon.json, in bytes.
 const maxDaemonConfig = 64 << 10
@@ -53,7 +55,7 @@ func (l *loader) buildDocker(in *instance, s *Subkernel, c content) {
 			Args: d.plainTexts("args", `a list of strings, such as ["--debug"]`), Mirrors: d.plainTexts("registry_mirrors", `a list of addresses, such as ["https://mirror.example"]`),
 			Insecure:    d.plainTexts("insecure_registries", `a list of registries, such as ["registry.example:5000"]`),
 			ComposeArgs: d.plainTexts("compose_args", `a list of strings, such as ["--exit-code-from", "tests"]`),
-			Images:      d.imageFiles(), DataRoot: defaultDataRoot, Range: toRange(b.defRange),
+			Images:      d.imageFiles(), DataRoot: DockerDataRoot, Range: toRange(b.defRange),
 		}
 		for _, p := range []struct {
 			name string

@@ -43,22 +43,18 @@ type DockerResult struct {
 // dataRootMode are the permissions of the data root, as dockerd makes it.
 const dataRootMode = 0o710
 
-// addDocker gives a job its Docker daemon, and the place for the daemon's data, which must not be on the root: overlayfs takes no upper
-// layer on an overlayfs, and hostfs none either.
-func addDocker(job *Job, sub *config.Subkernel) {
-	d := sub.Docker
-	if d == nil {
-		return
-	}
+// UseDocker gives the job a Docker daemon with this environment, K=V, and the place for the daemon's data, which must not be on the root: overlayfs
+// takes no upper layer on an overlayfs, and hostfs none either.
+func (j *Job) UseDocker(d *config.Docker, env []string) {
 	if !d.OwnData && d.Seed == "" {
-		job.Tmpfs = append(job.Tmpfs, Tmpfs{Target: d.DataRoot, Mode: dataRootMode})
+		j.Tmpfs = append(j.Tmpfs, Tmpfs{Target: d.DataRoot, Mode: dataRootMode})
 	}
 	if !d.Autostart {
 		return
 	}
-	job.Docker = &Docker{
+	j.Docker = &Docker{
 		Wait: d.Wait, Args: d.Args, Config: daemonJSON(d), Images: d.Images, Seed: d.Seed, Socket: d.Socket, DataRoot: d.DataRoot,
-		Env: environ(envBelow(sub), sub.Env),
+		Env: env,
 	}
 }
 

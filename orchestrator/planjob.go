@@ -48,7 +48,9 @@ func newNode(sub *config.Subkernel, id string) Node {
 		Read: slices.Clone(sub.Confine.Read), Hide: slices.Clone(sub.Confine.Hide), Show: slices.Clone(sub.Confine.Show),
 		Root: sub.Confine.Root, Required: sub.Confine.Required,
 	}
-	addDocker(&job, sub)
+	if sub.Docker != nil {
+		job.UseDocker(sub.Docker, environ(envBelow(sub), sub.Env))
+	}
 	for _, t := range sub.Tmpfs {
 		job.Tmpfs = append(job.Tmpfs, Tmpfs{Target: t.Target, Size: t.Size, Mode: t.Mode})
 	}

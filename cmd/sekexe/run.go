@@ -25,6 +25,7 @@ import (
 // runFlags are the flags of sekexe run.
 type runFlags struct {
 	runOptions
+	dockerFlags
 	memory, kernel, flavour, modules, workdir, user, hostname, root, cgroups, isolation string
 	rootfs, image, pull, entrypoint                                                     string
 	entrypointSet                                                                       bool // also to nothing
@@ -59,10 +60,14 @@ the command can't be run or isn't found, 130 or 143 if run was interrupted.`,
 		Example: `  sekexe run "env ; exit 42"
   sekexe run -m 1G -v .:/src:rw -w /src -- make test
   go test -exec 'sekexe run --' ./...
-  sekexe run --image alpine:3.20 "cat /etc/os-release"`,
+  sekexe run --image alpine:3.20 "cat /etc/os-release"
+  sekexe run --docker "docker run --rm hello-world"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.tty && f.noTTY {
 				return misuse("--tty and --no-tty exclude each other")
+			}
+			if f.docker && !cmd.Flags().Changed("memory") {
+				f.memory = dockerMemory
 			}
 			f.entrypointSet = cmd.Flags().Changed("entrypoint")
 			return runOne(cmd.Context(), &f, args)
@@ -85,6 +90,7 @@ the command can't be run or isn't found, 130 or 143 if run was interrupted.`,
 	fl.StringVar(&f.hostname, "hostname", "sekexe", "name of the sub-kernel's host")
 	fl.StringVar(&f.root, "root", "overlay", "root: overlay (writable, in memory) or ro")
 	f.addRootFlags(fl)
+	f.dockerFlags.add(fl)
 	fl.StringVar(&f.cgroups, "cgroups", "v2", "control groups: v1 or v2")
 	fl.StringVar(&f.net, "net", "user", "network: user (needs no rights), none, or bridge:NAME, a bridge of this machine's to join (root)")
 	fl.StringArrayVarP(&f.publish, "publish", "p", nil, "make a port of the sub-kernel reachable here: [ADDRESS:][PORT:]PORT[/udp] (default address 127.0.0.1)")
@@ -223,6 +229,12 @@ func (f *runFlags) explain(r *orchestrator.SubkernelReport) {
 	if r.Hint != "" {
 		say("hint", r.Hint)
 	}
+	if d := r.Docker; d != nil && len(d.Log) > 0 {
+		say("hint", "these are the last lines of dockerd's log:")
+		for _, l := range d.Log {
+			fmt.Fprintln(os.Stderr, "  "+l)
+		}
+	}
 	if len(r.Console) > 0 {
 		say("hint", "these are the last lines of the kernel's log:")
 		for _, l := range r.Console {
@@ -290,11 +302,12 @@ func (f *runFlags) job(args []string) (*orchestrator.Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &orchestrator.Job{
+	job := &orchestrator.Job{
 		Name: "run", ID: "run", Hostname: f.hostname, Kernel: choice, Memory: mem, CPUs: f.cpus, Isolation: isolation,
 		Root: root, Cgroups: f.cgroups, Mounts: mounts, Disks: disks, CopyOut: copies, Confine: orchestrator.Confine{Hide: hide, Show: show}, Steps: []orchestrator.Step{*step},
 		BootTimeout: f.bootTimeout, StopTimeout: f.stopTimeout,
-	}, nil
+	}
+	return job, f.dockerFlags.use(job)
 }
 
 // isolationOf checks --cpus and --isolation.
