@@ -79,8 +79,41 @@ func TestOverlayPath(t *testing.T) {
 }
 
 func TestIsModprobe(t *testing.T) {
-	if !IsModprobe([]string{"/init", "-q", "--", "overlay"}) || IsModprobe([]string{"/init"}) || IsModprobe([]string{"/init", "-q", "--", "a", "b"}) {
-		t.Error("IsModprobe mistakes a call")
+	for _, tc := range []struct {
+		args []string
+		want bool
+	}{
+		{[]string{"/proc/1/exe", "-q", "--", "overlay"}, true},
+		{[]string{"/proc/1/exe", "ip_tables", "-q"}, true},
+		{[]string{"/run/bin/modprobe", "-va", "bridge", "br_netfilter"}, true},
+		{[]string{"modprobe", "overlay"}, true},
+		{[]string{"/init"}, false},
+		{[]string{"/proc/1/exe"}, false},
+		{[]string{"/init", "-q", "--", "overlay"}, false},
+	} {
+		if got := IsModprobe(tc.args); got != tc.want {
+			t.Errorf("IsModprobe(%q) = %v; want %v", tc.args, got, tc.want)
+		}
+	}
+}
+
+func TestModprobeNames(t *testing.T) {
+	for _, tc := range []struct {
+		args []string
+		want []string // nil: refused
+	}{
+		{[]string{"-q", "--", "overlay"}, []string{"overlay"}},
+		{[]string{"ip_tables", "-q"}, []string{"ip_tables"}},
+		{[]string{"-va", "bridge", "br_netfilter"}, []string{"bridge", "br_netfilter"}},
+		{[]string{"--all", "--quiet", "a", "b"}, []string{"a", "b"}},
+		{[]string{"dummy", "numdummies=2"}, nil},
+		{[]string{"-r", "overlay"}, nil},
+		{[]string{"--show-depends", "overlay"}, nil},
+	} {
+		got, err := modprobeNames(tc.args)
+		if diff := cmp.Diff(tc.want, got); diff != "" || (err != nil) != (tc.want == nil) {
+			t.Errorf("modprobeNames(%q): %v, differs (-want +got):\n%s", tc.args, err, diff)
+		}
 	}
 }
 

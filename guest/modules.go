@@ -60,16 +60,56 @@ func mountModules(s *wire.Spec) error {
 	return nil
 }
 
-// IsModprobe says whether the kernel has called this program as its modprobe: kernel/module/kmod.c calls MODPROBE -q -- NAME.
-func IsModprobe(args []string) bool { return len(args) == 4 && args[1] == "-q" && args[2] == "--" }
+// IsModprobe says whether this program was called as modprobe: by the kernel or by iptables, which read the name of it that mountModules writes
+// down, or by a link that has modprobe's name.
+func IsModprobe(args []string) bool {
+	return len(args) > 1 && (args[0] == initAsModprobe || path.Base(args[0]) == "modprobe")
+}
 
-// Modprobe loads the module that args, for which IsModprobe holds, name by its name or an alias.
+// Modprobe loads what args, for which IsModprobe holds, name by its name or an alias: -q -- NAME from the kernel (kernel/module/kmod.c),
+// NAME or NAME -q from iptables, -va NAME... from dockerd.
 func Modprobe(args []string) error {
+	names, err := modprobeNames(args[1:])
+	if err != nil {
+		return err
+	}
 	dir, err := modulesDir()
 	if err != nil {
 		return err
 	}
-	name := args[3]
+	var errs []error
+	for _, n := range names {
+		errs = append(errs, loadNamed(dir, n))
+	}
+	return errors.Join(errs...)
+}
+
+// modprobeNames returns the modules that modprobe's arguments name. Of its options (modprobe(8)) all that change what is done are refused.
+func modprobeNames(args []string) ([]string, error) {
+	var names []string
+	all := false
+	for _, a := range args {
+		switch {
+		case a == "--" || a == "--quiet" || a == "--verbose":
+		case a == "--all":
+			all = true
+		case strings.HasPrefix(a, "-"):
+			if rest := strings.Trim(a[1:], "aqvbs"); rest != "" {
+				return nil, fmt.Errorf("modprobe: read the arguments: %s is not an option that is known here", a)
+			}
+			all = all || strings.Contains(a, "a")
+		default:
+			names = append(names, a)
+		}
+	}
+	if len(names) > 1 && !all {
+		return nil, fmt.Errorf("modprobe: read the arguments: parameters of modules are not known here: %s", strings.Join(names[1:], " "))
+	}
+	return names, nil
+}
+
+// loadNamed loads the module of a name, or those of an alias.
+func loadNamed(dir, name string) error {
 	if err := loadModule(dir, name); !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -77,12 +117,29 @@ func Modprobe(args []string) error {
 	if err != nil {
 		return err
 	}
+	if len(names) == 0 && !isBuiltin(dir, name) {
+		return fmt.Errorf("module %s: find it: %w in %s", name, os.ErrNotExist, dir)
+	}
 	for _, n := range names {
 		if err := loadModule(dir, n); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// isBuiltin says whether the kernel has the module built in (modules.builtin: a path a line).
+func isBuiltin(dir, name string) bool {
+	b, err := os.ReadFile(path.Join(dir, "modules.builtin"))
+	if err != nil {
+		return false
+	}
+	for l := range strings.Lines(string(b)) {
+		if moduleName(strings.TrimSuffix(l, "\n")) == moduleName(name) {
+			return true
+		}
+	}
+	return false
 }
 
 // moduleName is what the kernel calls a module: names differ in files, aliases and code by - and _ only.
