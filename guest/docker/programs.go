@@ -17,6 +17,15 @@ const initProgram = "/proc/1/exe"
 // iptablesFamily are the programs that iptables consists of.
 var iptablesFamily = []string{"iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore"}
 
+// canFilter says whether the root's iptables works with this kernel: only to make something shows that.
+func canFilter() bool {
+	const chain = "sekexe"
+	if exec.Command("iptables", "--wait", "-t", "nat", "-N", chain).Run() != nil {
+		return false
+	}
+	return exec.Command("iptables", "--wait", "-t", "nat", "-X", chain).Run() == nil
+}
+
 // choosePrograms gives dockerd the programs that suit a kernel with modules: a modprobe, which it calls for what is never loaded on demand
 // (br_netfilter), and the iptables that the kernel can do. Debian's kernel has no nf_tables for IPv4 (CONFIG_NF_TABLES_IPV4), which its iptables
 // uses by default.
@@ -28,7 +37,7 @@ func (a *agent) choosePrograms() error {
 	if _, err := exec.LookPath("modprobe"); err != nil {
 		links["modprobe"] = initProgram
 	}
-	if exec.Command("iptables", "-w", "-t", "nat", "-n", "-L").Run() != nil {
+	if !canFilter() {
 		for _, name := range iptablesFamily {
 			if legacy, err := exec.LookPath(strings.Replace(name, "tables", "tables-legacy", 1)); err == nil {
 				links[name] = legacy
