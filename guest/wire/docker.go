@@ -10,12 +10,18 @@ type DockerSpec struct {
 	Config string `json:"config"`
 	// Args are further arguments of dockerd's.
 	Args []string `json:"args"`
-	// Images are paths, in the guest, of files to load.
-	Images []string `json:"images"`
+	// Images are the files to load.
+	Images []DockerImage `json:"images"`
 	// Compose is the path, in the guest, of a compose file; empty: there is none.
 	Compose string `json:"compose"`
 	// Forward is how connections come from the host; nil: there are none.
 	Forward *DockerForward `json:"forward"`
+}
+
+// A DockerImage is a file with images: its path in the guest, and its name for messages, which is the host's.
+type DockerImage struct {
+	File string `json:"file"`
+	Name string `json:"name"`
 }
 
 // A DockerForward is a network of two that leads from the host to dockerd's socket.
