@@ -54,6 +54,11 @@ func Identity(name string) string {
 	if prefix == LayoutPrefix {
 		path = filepath.Join(path, "index.json")
 	}
+	return fileIdentity(path)
+}
+
+// fileIdentity tells the state of a file from all others.
+func fileIdentity(path string) string {
 	st, err := os.Stat(path)
 	if err != nil {
 		return "missing"
@@ -95,24 +100,31 @@ func (s *Store) Find(name string) (*Image, error) {
 
 // Remember notes what a name means. before is what Identity said before that was looked up.
 func (s *Store) Remember(name, id, before string) error {
-	b, err := json.Marshal(nameRecord{name, id, before})
+	if err := writeRecord(s.nameFile(name), nameRecord{name, id, before}); err != nil {
+		return fmt.Errorf("image %s: note what it is: %w", name, err)
+	}
+	return nil
+}
+
+// writeRecord writes a file with JSON, in one step.
+func writeRecord(file string, record any) error {
+	b, err := json.Marshal(record)
 	if err != nil {
 		return err
 	}
-	file := s.nameFile(name)
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return fmt.Errorf("image %s: note what it is: %w", name, err)
+		return err
 	}
 	f, err := os.CreateTemp(filepath.Dir(file), ".new-")
 	if err != nil {
-		return fmt.Errorf("image %s: note what it is: %w", name, err)
+		return err
 	}
 	_, err = f.Write(b)
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(f.Name(), file)
 	}
 	if err != nil {
-		return fmt.Errorf("image %s: note what it is: %w", name, errors.Join(err, os.Remove(f.Name())))
+		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return nil
 }

@@ -39,6 +39,7 @@ func (s *Store) prune(keep string) {
 		}
 	}
 	s.forget()
+	s.forgetArchives()
 }
 
 // list lists the images.
@@ -53,15 +54,19 @@ func (s *Store) list() []kept {
 		if !idPattern().MatchString(id) {
 			continue
 		}
-		used, err := os.Stat(filepath.Join(s.folder(id), configFile))
+		data, clock, err := s.data(id)
 		if err != nil {
 			continue
 		}
-		root, err := os.Stat(filepath.Join(s.folder(id), rootFile))
+		used, err := os.Stat(clock)
 		if err != nil {
 			continue
 		}
-		images = append(images, kept{id, root.Sys().(*syscall.Stat_t).Blocks * 512, used.ModTime()})
+		st, err := os.Stat(data)
+		if err != nil {
+			continue
+		}
+		images = append(images, kept{id, st.Sys().(*syscall.Stat_t).Blocks * 512, used.ModTime()})
 	}
 	return images
 }
@@ -76,12 +81,16 @@ func (s *Store) remove(id string) bool {
 	if flock(lock, unix.LOCK_EX|unix.LOCK_NB) != nil || !sameFile(lock, lock.Name()) {
 		return false
 	}
-	root, err := os.Open(filepath.Join(s.folder(id), rootFile))
+	path, _, err := s.data(id)
 	if err != nil {
 		return false
 	}
-	defer root.Close()
-	if flock(root, unix.LOCK_EX|unix.LOCK_NB) != nil {
+	data, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer data.Close()
+	if flock(data, unix.LOCK_EX|unix.LOCK_NB) != nil {
 		return false
 	}
 	if os.RemoveAll(s.folder(id)) != nil {

@@ -27,7 +27,8 @@ const (
 const DefaultLimit = 20 << 30
 
 // A Store is a folder with images, each in a folder named by the digest of its configuration, which stands for all that is in it: the
-// configuration has the digests of the layers' contents. Several processes may use it at once.
+// configuration has the digests of the layers' contents. Archives of images lie there in the same way, by digests of their own. Several processes
+// may use it at once.
 type Store struct {
 	Dir string
 	// Limit is how much disk space the images may take, in bytes, before those that were used least recently go; 0: DefaultLimit.
@@ -115,13 +116,35 @@ func sameFile(f *os.File, path string) bool {
 
 // has says whether an image is there.
 func (s *Store) has(id string) bool {
-	_, err := os.Stat(filepath.Join(s.folder(id), configFile))
+	_, _, err := s.data(id)
+	return err == nil
+}
+
+// data returns the file with what an image or an archive is there for, and the one whose time says when it was used.
+func (s *Store) data(id string) (data, used string, err error) {
+	dir := s.folder(id)
+	if used = filepath.Join(dir, configFile); exists(used) {
+		return filepath.Join(dir, rootFile), used, nil
+	}
+	if data = filepath.Join(dir, archiveFile); exists(data) {
+		return data, data, nil
+	}
+	return "", "", fs.ErrNotExist
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
 	return err == nil
 }
 
 // Make makes an image unless it is there: build writes its root and its configuration to files in a folder, which becomes the image's in one
 // step if there is no error, and is removed otherwise. Of several at once one builds, and the others wait, of which they are told by waiting.
 func (s *Store) Make(ctx context.Context, id string, waiting func(), build func(root, config string) error) error {
+	return s.make(ctx, id, waiting, func(dir string) error { return build(filepath.Join(dir, rootFile), filepath.Join(dir, configFile)) })
+}
+
+// make is Make for whatever build writes into a folder.
+func (s *Store) make(ctx context.Context, id string, waiting func(), build func(dir string) error) error {
 	if !idPattern().MatchString(id) {
 		return fmt.Errorf("image %q: make it: no digest", id)
 	}
@@ -143,7 +166,7 @@ func (s *Store) Make(ctx context.Context, id string, waiting func(), build func(
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return fmt.Errorf("image %s: make its folder: %w", id, err)
 	}
-	if err := build(filepath.Join(dir, rootFile), filepath.Join(dir, configFile)); err != nil {
+	if err := build(dir); err != nil {
 		return errors.Join(err, os.RemoveAll(dir))
 	}
 	if err := os.Rename(dir, s.folder(id)); err != nil {

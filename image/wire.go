@@ -3,8 +3,11 @@ package image
 // A Request is what the program that makes images is asked for: a line of JSON on its standard input, which stays open until the asking
 // process ends.
 type Request struct {
-	Name  string `json:"name"` // written out
-	Dir   string `json:"dir"`  // of the Store
+	Name string `json:"name,omitempty"` // written out
+	// Archive is, in place of Name, the absolute path of a file or an image layout with images that a Docker daemon is to load.
+	Archive string `json:"archive,omitempty"`
+
+	Dir   string `json:"dir"` // of the Store
 	Limit int64  `json:"limit,omitempty"`
 }
 
@@ -15,6 +18,7 @@ type Reply struct {
 	Done  int64  `json:"done,omitempty"`
 	Total int64  `json:"total,omitempty"`
 
+	// ID is that of the image, or for an archive the digest of its contents.
 	ID string `json:"id,omitempty"`
 
 	Error string `json:"error,omitempty"`

@@ -18,8 +18,10 @@ type Docker struct {
 	Args []string // for dockerd
 	// Config is its daemon.json.
 	Config string
-	// Images are absolute paths of files on the host, and patterns of path.Match, to be loaded.
-	Images []string
+	// Images are absolute paths of files on the host, and patterns of path.Match, to be loaded. If there are any, UseArchives must have been called
+	// before the job runs.
+	Images   []string
+	Archives []Archive
 	// Seed is a folder on the host with disks that hold the images; empty: they are loaded at each start.
 	Seed string
 	// Socket is the absolute path of a socket on the host that leads to the daemon's; empty: there is none.
@@ -30,12 +32,29 @@ type Docker struct {
 	DataRoot string
 }
 
+// An Archive is a file on the host with images for a Docker daemon.
+type Archive struct {
+	// Source is the file that the user knows, and File the one that is loaded: the same, or what was made of it.
+	Source, File string
+	// Contents is a digest that stands for the images and their names.
+	Contents string
+}
+
+// UseArchives says what the job's patterns of images stand for.
+func (j *Job) UseArchives(list []Archive) {
+	d := *j.Docker
+	d.Archives = list
+	j.Docker = &d
+}
+
 // A DockerResult is what came of a Docker daemon.
 type DockerResult struct {
 	Version string        // of dockerd; empty: it never answered
 	Start   time.Duration // from its start until its API answered
 	Load    time.Duration // from there until the images were loaded
-	Images  []string      // names of those that were loaded
+	Images  []string      // names of those that were loaded, or are in the seed
+	// Seeding is what the preparation of the seed took; 0: it was there, or none is wanted.
+	Seeding time.Duration
 	// Log is the end of its log, by lines, where it failed.
 	Log []string
 }
@@ -148,12 +167,14 @@ func (p *Plan) jsonDocker(d *Docker) *jsonDocker {
 	}
 	out := &jsonDocker{
 		WaitMS: millis(d.Wait), DataRoot: d.DataRoot, Args: []string{}, Config: json.RawMessage(d.Config), Images: []string{},
-		Seed: d.Seed, Socket: d.Socket,
+		Seed: p.redact(d.Seed), Socket: p.redact(d.Socket),
 	}
 	for _, a := range d.Args {
 		out.Args = append(out.Args, p.redact(a))
 	}
-	out.Images = append(out.Images, d.Images...)
+	for _, i := range d.Images {
+		out.Images = append(out.Images, p.redact(i))
+	}
 	return out
 }
 
@@ -162,6 +183,7 @@ type jsonDaemon struct {
 	Version string   `json:"version"`
 	StartMS millis   `json:"start_ms"`
 	LoadMS  millis   `json:"load_ms"`
+	SeedMS  millis   `json:"seed_ms"`
 	Images  []string `json:"images"`
 	Log     []string `json:"log"`
 }
@@ -170,5 +192,5 @@ func newJSONDaemon(r *DockerResult) *jsonDaemon {
 	if r == nil {
 		return nil
 	}
-	return &jsonDaemon{Version: r.Version, StartMS: millis(r.Start), LoadMS: millis(r.Load), Images: append([]string{}, r.Images...), Log: append([]string{}, r.Log...)}
+	return &jsonDaemon{Version: r.Version, StartMS: millis(r.Start), LoadMS: millis(r.Load), SeedMS: millis(r.Seeding), Images: append([]string{}, r.Images...), Log: append([]string{}, r.Log...)}
 }

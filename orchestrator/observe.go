@@ -33,13 +33,15 @@ const (
 	PortPublished
 	// Leased: Text is a network's name and a Lease of its DHCP server's: "lan: 10.77.0.120 to 02:00:00:00:00:07". Job is -1.
 	Leased
+	// DockerSeeding: Text is the folder of a seed that is being prepared for the job's Docker daemon.
+	DockerSeeding
 	// DockerReady: Text is the version of the Docker daemon, which can be used from now on.
 	DockerReady
 	JobEnded // Report, Elapsed; the last event of a job
 	RunEnded // Run; Job is -1; the last event
 )
 
-var eventNames = [...]string{"", "booting", "booted", "up", "ready", "step-started", "step-ended", "output", "kernel-log", "notice", "stopping", "traced", "addressed", "published", "leased", "docker", "ended", "run-ended"}
+var eventNames = [...]string{"", "booting", "booted", "up", "ready", "step-started", "step-ended", "output", "kernel-log", "notice", "stopping", "traced", "addressed", "published", "leased", "docker-seeding", "docker", "ended", "run-ended"}
 
 // String returns the name of the kind, as JSON events have it.
 func (k EventKind) String() string { return eventNames[k] }

@@ -167,6 +167,8 @@ func progressText(e Event) string {
 		return escape("has " + e.Text)
 	case PortPublished:
 		return escape("published " + e.Text)
+	case DockerSeeding:
+		return escape("preparing the seed of docker in " + e.Text)
 	case DockerReady:
 		return escapeGuest("docker " + e.Text + " answers")
 	case Leased:

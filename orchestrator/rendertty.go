@@ -48,6 +48,7 @@ type ttyJob struct {
 
 // The states that the status counts; the zero state is waiting.
 const (
+	ttySeeding = "seeding"
 	ttyBooting = "booting"
 	ttyRunning = "running"
 	ttyReady   = "ready"
@@ -57,7 +58,7 @@ const (
 )
 
 var ttyStates = []struct{ state, word string }{
-	{"", "waiting"}, {ttyBooting, "booting"}, {ttyRunning, "running"}, {ttyReady, "ready"}, {ttyDone, "done"}, {ttyFailed, "failed"}, {ttySkipped, "skipped"},
+	{"", "waiting"}, {ttySeeding, "seeding"}, {ttyBooting, "booting"}, {ttyRunning, "running"}, {ttyReady, "ready"}, {ttyDone, "done"}, {ttyFailed, "failed"}, {ttySkipped, "skipped"},
 }
 
 // Event is part of Observer.
@@ -84,10 +85,15 @@ func troubleText(e Event) string {
 func (t *tty) track(e Event) {
 	job := &t.jobs[e.Job]
 	switch e.Kind {
-	case JobBooting:
+	case DockerSeeding, JobBooting:
+		if job.state == "" {
+			t.active++
+			t.tick()
+		}
 		job.state, job.since = ttyBooting, e.Time
-		t.active++
-		t.tick()
+		if e.Kind == DockerSeeding {
+			job.state = ttySeeding
+		}
 	case JobUp:
 		job.state, job.since = ttyRunning, e.Time
 	case JobReady:

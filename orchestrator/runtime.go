@@ -40,6 +40,9 @@ type Sink interface {
 	Output(step int, stream Stream, p []byte)
 	// Kernel passes on the kernel's log.
 	Kernel(p []byte)
+	// Seeding is called at most once, before Booting, when another sub-kernel begins to prepare the seed of the job's Docker daemon, or is waited for
+	// that does: Job.Docker.Seed is where.
+	Seeding()
 	// Docker is called at most once, when the job's Docker daemon can be used, with its version.
 	Docker(version string)
 	// Addressed is called when a NIC, an index in Job.NICs, has got an address by DHCP: at the start, and for each other one later.

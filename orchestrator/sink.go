@@ -13,6 +13,7 @@ type jobSink struct {
 	job     int
 	steps   []Step
 	nics    []NIC
+	seed    string // of the job's Docker daemon
 	observe func(Event)
 	tell    func(message)
 	// version is set by Booted and read by Up, which never run at the same time.
@@ -29,7 +30,11 @@ type jobSink struct {
 type stepTail struct{ stdout, stderr tail }
 
 func newJobSink(job int, j *Job, observe func(Event), tell func(message)) *jobSink {
-	return &jobSink{job: job, steps: j.Steps, nics: j.NICs, observe: observe, tell: tell, tails: make([]stepTail, len(j.Steps))}
+	s := &jobSink{job: job, steps: j.Steps, nics: j.NICs, observe: observe, tell: tell, tails: make([]stepTail, len(j.Steps))}
+	if j.Docker != nil {
+		s.seed = j.Docker.Seed
+	}
+	return s
 }
 
 func (s *jobSink) event(e Event) {
@@ -108,6 +113,9 @@ func (s *jobSink) Output(step int, stream Stream, p []byte) {
 
 // Kernel is part of Sink.
 func (s *jobSink) Kernel(p []byte) { s.event(Event{Kind: KernelLog, Data: p}) }
+
+// Seeding is part of Sink.
+func (s *jobSink) Seeding() { s.event(Event{Kind: DockerSeeding, Text: s.seed}) }
 
 // Docker is part of Sink.
 func (s *jobSink) Docker(version string) { s.event(Event{Kind: DockerReady, Text: version}) }

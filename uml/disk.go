@@ -18,7 +18,9 @@ import (
 
 	"github.com/sekexe/sekexe/guest/wire"
 	"github.com/sekexe/sekexe/orchestrator"
+	"github.com/sekexe/sekexe/uml/confine"
 	"github.com/sekexe/sekexe/uml/ext4"
+	"github.com/sekexe/sekexe/uml/seed"
 )
 
 // A disk is an open file that holds one. The kernel's process inherits it and opens it again by its number, so that its name, which may
@@ -26,12 +28,17 @@ import (
 type disk struct {
 	*orchestrator.Disk
 	file *os.File
+	// below is the seed that the disk begins as; nil: none.
+	below *seed.Seed
 }
 
 // openDisks opens the job's disks, made and grown where they have to be.
 func (s *session) openDisks() error {
 	for i := range s.job.Disks {
 		d := disk{Disk: &s.job.Disks[i]}
+		if s.given != nil && s.given.Disk == d.Disk {
+			d = *s.given
+		}
 		if err := d.open(); err != nil {
 			return fmt.Errorf("disk %s: %w", d.Target, err)
 		}
@@ -48,8 +55,14 @@ func (s *session) closeDisks() {
 }
 
 func (d *disk) open() (err error) {
-	if d.File == "" {
-		d.file, err = newFleetingDisk(d.Disk)
+	switch {
+	case d.file != nil:
+		return nil
+	case d.below != nil:
+		d.file, err = newFleetingDisk(d.below.Copy)
+		return err
+	case d.File == "":
+		d.file, err = newFleetingDisk(func(f *os.File) error { return fill(f, d.Disk) })
 		return err
 	}
 	for { // until the file that is locked is the one of that name
@@ -114,7 +127,7 @@ const tmpfsMagic = 0x01021994
 
 // newFleetingDisk makes a disk without a name: it is gone with the last process that has it open, however that ends. It had better not lie
 // in memory.
-func newFleetingDisk(d *orchestrator.Disk) (*os.File, error) {
+func newFleetingDisk(fill func(*os.File) error) (*os.File, error) {
 	candidates := []string{"/var/tmp", "/tmp"}
 	if dir := os.Getenv("TMPDIR"); dir != "" {
 		candidates = append([]string{dir}, candidates...)
@@ -127,7 +140,7 @@ func newFleetingDisk(d *orchestrator.Disk) (*os.File, error) {
 			errs = append(errs, err)
 			continue
 		}
-		if err = errors.Join(os.Remove(f.Name()), fill(f, d)); err == nil {
+		if err = errors.Join(os.Remove(f.Name()), fill(f)); err == nil {
 			return f, nil
 		}
 		f.Close()
@@ -247,6 +260,23 @@ func checkDisk(f *os.File) error {
 // diskArg is the option of the kernel's command line for disk number i, whose file is descriptor fd (arch/um/drivers/ubd_kern.c). The flag
 // d says that it is no copy-on-write file, whatever is in it.
 func diskArg(i, fd int) string { return fmt.Sprintf("ubd%dd=/proc/self/fd/%d", i, fd) }
+
+// attach returns the option for disk number i, whose first file will be descriptor fd, and its files, and allows the kernel to use them.
+func (d *disk) attach(i, fd int, own *confine.Own) (arg string, files []*os.File, err error) {
+	own.Write = append(own.Write, d.file)
+	if os.Getenv("HE_COW") == "" || d.below == nil {
+		return diskArg(i, fd), []*os.File{d.file}, nil
+	}
+	own.Read = append(own.Read, d.below.File)
+	below := fmt.Sprintf("/proc/self/fd/%d", fd+1)
+	if err := d.file.Truncate(0); err != nil {
+		return "", nil, err
+	}
+	if err := d.below.WriteCOW(d.file, below); err != nil {
+		return "", nil, fmt.Errorf("disk %s: %w", d.Target, err)
+	}
+	return fmt.Sprintf("ubd%dt=/proc/self/fd/%d,%s", i, fd, below), []*os.File{d.file, d.below.File}, nil
+}
 
 // wireDisk is what the guest is told of disk number i.
 func wireDisk(i int, d *orchestrator.Disk) wire.Disk {

@@ -34,6 +34,7 @@ type daemon struct {
 	started time.Time
 	running bool // the agent
 	failed  bool // the boot, because of it
+	gaveUp  bool // it did not stop
 	reports chan wire.DockerReport
 
 	mu   sync.Mutex // guards what output uses
@@ -46,7 +47,7 @@ func newDaemon(s *session) *daemon {
 	if s.job.Docker == nil {
 		return nil
 	}
-	s.res.Docker = &orchestrator.DockerResult{}
+	s.res.Docker = &orchestrator.DockerResult{Seeding: s.seeding}
 	return &daemon{s: s, reports: make(chan wire.DockerReport, 16)}
 }
 
@@ -154,9 +155,6 @@ func (s *session) startDocker() {
 	s.send(wire.KindExec, &wire.Exec{ID: agentID, Argv: []string{agentName, wire.AgentKeep, string(spec)}, Env: j.Env, Dir: "/", Umask: 0o22, Agent: true})
 }
 
-// images are the paths, in the guest, of the files to load.
-func (d *daemon) images() []string { return d.s.job.Docker.Images }
-
 // dockerSaid hears a word of the agent's.
 func (s *session) dockerSaid(r wire.DockerReport) {
 	res := s.res.Docker
@@ -169,10 +167,18 @@ func (s *session) dockerSaid(r wire.DockerReport) {
 		s.sink.Docker(res.Version)
 	case r.Kind == wire.DockerReady && s.phase == starting && res.Version != "":
 		res.Load = time.Since(s.docker.started) - res.Start
+		if s.given != nil && s.given.below != nil {
+			res.Images = s.given.below.Note.Images
+		}
 		for _, name := range r.Images[:min(len(r.Images), maxImageNames)] {
 			res.Images = append(res.Images, clean(name))
 		}
 		s.mark = s.span("images are loaded", s.mark)
+		if s.preparing {
+			s.phase = up
+			s.powerOff()
+			return
+		}
 		if len(s.job.Steps) > 0 {
 			s.exec(0)
 		}
@@ -225,6 +231,6 @@ func (s *session) dockerStop() time.Duration { return max(powerOffTimeout, s.job
 
 // giveUp says that dockerd does not stop.
 func (d *daemon) giveUp() {
-	d.running = false
+	d.running, d.gaveUp = false, true
 	d.s.sink.Notice(fmt.Sprintf("docker: it did not stop within %v", d.s.dockerStop()))
 }

@@ -129,6 +129,7 @@ func (r *recorder) StepStarted(int)                        {}
 func (r *recorder) StepEnded(int, orchestrator.StepResult) {}
 func (r *recorder) Kernel([]byte)                          {}
 func (r *recorder) Addressed(int, netip.Prefix)            {}
+func (r *recorder) Seeding()                               {}
 func (r *recorder) Docker(string)                          {}
 func (r *recorder) Output(_ int, _ orchestrator.Stream, p []byte) {
 	r.mu.Lock()

@@ -179,15 +179,30 @@ func (r *Runtime) folder() (dir, exchange, private string, err error) {
 // Run implements orchestrator.Runtime.
 func (r *Runtime) Run(ctx context.Context, job *orchestrator.Job, links []orchestrator.Link, stop <-chan struct{}, sink orchestrator.Sink) orchestrator.Result {
 	defer closeLinks(links)
+	s := newSession(r, job, links, sink)
+	if job.Docker != nil && job.Docker.Seed != "" {
+		end, failed := s.useSeed(ctx, stop)
+		if failed != nil {
+			return *failed
+		}
+		defer end()
+	} else {
+		s.job = withArchives(job)
+	}
+	return s.runInTurn(ctx, stop)
+}
+
+// runInTurn is run, when there is a place for one more boot.
+func (s *session) runInTurn(ctx context.Context, stop <-chan struct{}) orchestrator.Result {
+	boots := s.rt.boots
 	select {
-	case r.boots <- struct{}{}:
+	case boots <- struct{}{}:
 	case <-stop:
 		return cancelled("it was stopped before its boot began")
 	case <-ctx.Done():
 		return cancelled("it was stopped before its boot began")
 	}
-	s := newSession(r, job, links, sink)
-	s.releaseBoot = sync.OnceFunc(func() { <-r.boots })
+	s.releaseBoot = sync.OnceFunc(func() { <-boots })
 	defer s.releaseBoot()
 	return s.run(ctx, stop)
 }

@@ -32,6 +32,11 @@ type session struct {
 	// links are the job's NICs. Their files are closed once the kernel's process has them.
 	links []orchestrator.Link
 	disks []disk
+	// given is the last of the job's disks, where that is a seed, or becomes one; nil: there is none.
+	given *disk
+	// preparing says that the sub-kernel prepares a seed: it ends when its Docker daemon is ready. seeding is what that took for this one.
+	preparing bool
+	seeding   time.Duration
 
 	info     *kernel.Info
 	dir      string // scratch
@@ -214,9 +219,15 @@ func (s *session) launch() error {
 		args.nics = append(args.nics, nicArg(i, &s.links[i]))
 		files = append(files, s.links[i].File)
 	}
+	own := s.own()
 	for i := range s.disks {
-		args.disks = append(args.disks, diskArg(i, len(files)))
-		files = append(files, s.disks[i].file)
+		arg, more, err := s.disks[i].attach(i, len(files), &own)
+		if err != nil {
+			logR.Close()
+			return err
+		}
+		args.disks = append(args.disks, arg)
+		files = append(files, more...)
 	}
 	disk, err := openRootDisk(&s.job.Root)
 	if err != nil {
@@ -227,10 +238,6 @@ func (s *session) launch() error {
 		defer disk.Close()
 		args.disks = append(args.disks, rootDiskArg(len(s.disks), len(files)))
 		files = append(files, disk)
-	}
-	own := s.own()
-	for i := range s.disks {
-		own.Write = append(own.Write, s.disks[i].file)
 	}
 	if disk != nil {
 		own.Read = append(own.Read, disk)

@@ -51,11 +51,15 @@ func serve(in io.Reader, out io.Writer) error {
 		defer mu.Unlock()
 		_ = enc.Encode(p) // if nobody reads, the end of the input says so
 	}
-	id, err := fetch.Fetch(ctx, fetch.Options{
+	o := fetch.Options{
 		Name: req.Name, Store: &image.Store{Dir: req.Dir, Limit: req.Limit},
 		Progress: func(p fetch.Progress) { reply(image.Reply{Phase: p.Phase, Done: p.Done, Total: p.Total}) },
-	})
-	reply(last(id, err))
+	}
+	do := fetch.Fetch
+	if req.Archive != "" {
+		o.Name, do = req.Archive, fetch.Archive
+	}
+	reply(last(do(ctx, o)))
 	return nil
 }
 

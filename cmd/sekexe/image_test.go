@@ -1,6 +1,7 @@
 package main
 
 import (
+	"archive/tar"
 	"io"
 	"log"
 	"net/http/httptest"
@@ -22,7 +23,8 @@ import (
 
 type registryKey struct{}
 
-// scriptImage is "image layout DIR", "image archive FILE" and "image tree DIR", which write the image of imagetest or a folder with its programs;
+// scriptImage is "image saved FILE NAME", which writes a small image as docker save does, and "image oci FILE TAG", as an archive of an image layout;
+// "image layout DIR", "image archive FILE" and "image tree DIR", which write the image of imagetest or a folder with its programs;
 // "image registry", which starts a registry with it as $REGISTRY/test/app:1 and one without an entrypoint as $REGISTRY/test/plain:1; "image
 // move", which gives the first name to the second; and "image stop", which stops the registry.
 func scriptImage(ts *testscript.TestScript, neg bool, args []string) {
@@ -31,6 +33,10 @@ func scriptImage(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	what := args[0]
 	path := ""
+	if len(args) == 3 {
+		scriptNamedImage(ts, what, ts.MkAbs(args[1]), args[2])
+		return
+	}
 	if len(args) > 1 {
 		path = ts.MkAbs(args[1])
 	}
@@ -59,6 +65,29 @@ func scriptImage(ts *testscript.TestScript, neg bool, args []string) {
 	default:
 		ts.Fatalf("image %s: unknown", what)
 	}
+}
+
+// scriptNamedImage writes an image whose environment has its name, so that no two are the same.
+func scriptNamedImage(ts *testscript.TestScript, what, path, ref string) {
+	img, err := imagetest.Plain(v1.Config{Env: []string{"PATH=/bin", "NAME=" + ref}, Cmd: []string{"/bin/env"}})
+	ts.Check(err)
+	if what == "saved" {
+		tag, err := name.NewTag(ref)
+		ts.Check(err)
+		ts.Check(tarball.WriteToFile(path, tag, img))
+		return
+	}
+	dir := path + ".layout"
+	p, err := layout.Write(dir, empty.Index)
+	ts.Check(err)
+	ts.Check(p.AppendImage(img, layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": ref})))
+	f, err := os.Create(path)
+	ts.Check(err)
+	defer f.Close()
+	w := tar.NewWriter(f)
+	ts.Check(w.AddFS(os.DirFS(dir)))
+	ts.Check(w.Close())
+	ts.Check(os.RemoveAll(dir))
 }
 
 // A runningRegistry is that of a script.

@@ -22,11 +22,12 @@ import (
 // envImageLimit is the environment variable with how much disk space images may take.
 const envImageLimit = "SEKEXE_IMAGE_LIMIT"
 
-// images are the images that a run boots. They must be closed when it has ended.
+// images are the images that a run boots, and those that it loads into Docker daemons. They must be closed when it has ended.
 type images struct {
-	store *image.Store
-	quiet bool
-	found map[[2]string]*image.Image // by name and policy
+	store    *image.Store
+	quiet    bool
+	found    map[[2]string]*image.Image // by name and policy
+	archives map[string]*image.Archive  // by path
 }
 
 // newImages opens the folder for images.
@@ -35,7 +36,7 @@ func newImages(quiet bool) (*images, error) {
 	if cache == "" {
 		return nil, errNoCache
 	}
-	im := &images{store: &image.Store{Dir: filepath.Join(cache, "images")}, quiet: quiet, found: map[[2]string]*image.Image{}}
+	im := &images{store: &image.Store{Dir: filepath.Join(cache, "images")}, quiet: quiet, found: map[[2]string]*image.Image{}, archives: map[string]*image.Archive{}}
 	if s := os.Getenv(envImageLimit); s != "" {
 		n, err := units.RAMInBytes(s)
 		if err != nil || n <= 0 {
@@ -54,20 +55,24 @@ func (im *images) close() {
 	for _, i := range im.found {
 		_ = i.Close()
 	}
+	for _, a := range im.archives {
+		_ = a.Close()
+	}
 }
 
-// needsImages says whether any sub-kernel of a plan has an image for its root.
+// needsImages says whether any sub-kernel of a plan has an image for its root, or images for a Docker daemon.
 func needsImages(plan *orchestrator.Plan) bool {
 	for i := range plan.Nodes {
-		if plan.Nodes[i].Job.Root.Image != "" {
+		job := &plan.Nodes[i].Job
+		if job.Root.Image != "" || job.Docker != nil && len(job.Docker.Images) > 0 {
 			return true
 		}
 	}
 	return false
 }
 
-// findImages brings the images of a plan here and makes them the roots of its jobs; nil: there are none. change, if it is not nil, may alter what
-// the image says. Nothing has booted yet.
+// findImages brings the images of a plan here and makes them the roots of its jobs, and finds those for its Docker daemons; nil: there are none.
+// change, if it is not nil, may alter what the image says. Nothing has booted yet.
 func findImages(ctx context.Context, plan *orchestrator.Plan, quiet bool, change func(*orchestrator.Job, *orchestrator.Image)) (*images, error) {
 	if !needsImages(plan) {
 		return nil, nil
@@ -87,20 +92,32 @@ func findImages(ctx context.Context, plan *orchestrator.Plan, quiet bool, change
 		case <-ctx.Done():
 		}
 	}()
+	err = im.useAll(ctx, plan, change)
+	if err == nil {
+		err = im.useArchives(ctx, plan)
+	}
+	if err != nil {
+		im.close()
+		if in.status() != 0 {
+			return nil, status(in.status())
+		}
+		return nil, failure(err)
+	}
+	return im, nil
+}
+
+// useAll makes images the roots of the jobs that want it.
+func (im *images) useAll(ctx context.Context, plan *orchestrator.Plan, change func(*orchestrator.Job, *orchestrator.Image)) error {
 	for i := range plan.Nodes {
 		job := &plan.Nodes[i].Job
 		if job.Root.Image == "" {
 			continue
 		}
 		if err := im.use(ctx, job, change); err != nil {
-			im.close()
-			if in.status() != 0 {
-				return nil, status(in.status())
-			}
-			return nil, failure(err)
+			return err
 		}
 	}
-	return im, nil
+	return nil
 }
 
 // use makes its image the root of a job.
@@ -150,7 +167,7 @@ func (im *images) get(ctx context.Context, name, pull string) (*image.Image, err
 	case !local && pull == "never":
 		return nil, &hintedError{fmt.Errorf("image %s: find it: it is not here", name), `pull "missing" or "always" gets it from its registry`}
 	}
-	id, err := im.fetch(ctx, name)
+	id, err := im.ask(ctx, name, image.Request{Name: name})
 	if err == nil {
 		if have != nil {
 			_ = have.Close()
@@ -179,12 +196,13 @@ func (e *replyError) Error() string { return e.reply.Error }
 // Hint says what to do about it.
 func (e *replyError) Hint() string { return e.reply.Hint }
 
-// fetch lets the program that makes images bring one here, and returns its ID.
-func (im *images) fetch(ctx context.Context, name string) (string, error) {
+// ask lets the program that makes images bring one here, or look at an archive, of that name, and returns its ID.
+func (im *images) ask(ctx context.Context, name string, req image.Request) (string, error) {
 	program, err := layDown(imageProgram, cacheDir(), "")
 	if err != nil {
 		return "", err
 	}
+	req.Dir, req.Limit = im.store.Dir, im.store.Limit
 	cmd := exec.CommandContext(ctx, program)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second // it removes what it has written
@@ -203,7 +221,7 @@ func (im *images) fetch(ctx context.Context, name string) (string, error) {
 		return "", fmt.Errorf("image %s: start the program that makes images: %w", name, err)
 	}
 	p := newPullProgress(im.quiet, name)
-	err = json.NewEncoder(in).Encode(image.Request{Name: name, Dir: im.store.Dir, Limit: im.store.Limit})
+	err = json.NewEncoder(in).Encode(req)
 	last := image.Reply{}
 	for sc := bufio.NewScanner(out); err == nil && sc.Scan(); {
 		var r image.Reply

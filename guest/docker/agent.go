@@ -198,10 +198,10 @@ func (a *agent) serve(ctx context.Context) error {
 // load loads the images, one after the other: dockerd unpacks them on one CPU.
 func (a *agent) load(ctx context.Context, c *client) ([]string, error) {
 	var all []string
-	for _, file := range a.spec.Images {
-		names, err := c.load(ctx, file)
+	for _, image := range a.spec.Images {
+		names, err := c.load(ctx, image.File)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("image %s: load it: %w", image.Name, err)
 		}
 		all = append(all, names...)
 	}

@@ -82,7 +82,7 @@ func (c *client) stopContainers(seconds int) {
 	var all sync.WaitGroup
 	for _, l := range list {
 		all.Go(func() {
-			if body, err := c.do(ctx, http.MethodPost, "/containers/"+l.ID+"/stop?t="+strconv.Itoa(seconds), nil); err == nil {
+			if body, err := c.do(ctx, http.MethodPost, "/containers/"+l.ID+"/stop?t="+strconv.Itoa(seconds), nil, 0); err == nil {
 				body.Close()
 			}
 		})
@@ -92,7 +92,7 @@ func (c *client) stopContainers(seconds int) {
 
 // get asks for something and decodes the answer.
 func (c *client) get(ctx context.Context, path string, to any) error {
-	body, err := c.do(ctx, http.MethodGet, path, nil)
+	body, err := c.do(ctx, http.MethodGet, path, nil, 0)
 	if err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ type eventStream struct {
 func (c *client) events(ctx context.Context) (*eventStream, error) {
 	// dockerd answers before it listens to itself: without since, what happens between the two would be lost.
 	since := strconv.FormatInt(time.Now().Unix()-1, 10)
-	body, err := c.do(ctx, http.MethodGet, "/events?since="+since+"&filters="+url.QueryEscape(`{"type":["container"]}`), nil)
+	body, err := c.do(ctx, http.MethodGet, "/events?since="+since+"&filters="+url.QueryEscape(`{"type":["container"]}`), nil, 0)
 	if err != nil {
 		return nil, fmt.Errorf("dockerd: ask for its events: %w", err)
 	}

@@ -22,12 +22,18 @@ type DockerSpec struct {
 	Args []string `json:"args"`
 	// StopSeconds is how long containers have to end by themselves when all is stopped.
 	StopSeconds int `json:"stop_seconds"`
-	// Images are paths, in the guest, of files to load.
-	Images []string `json:"images"`
+	// Images are the files to load.
+	Images []DockerImage `json:"images"`
 	// Modules says that the kernel has modules, so that what it can do is not to be taken for granted.
 	Modules bool `json:"modules"`
 	// Forward is how connections come from the host; nil: there are none.
 	Forward *DockerForward `json:"forward"`
+}
+
+// A DockerImage is a file with images: its path in the guest, and its name for messages, which is the host's.
+type DockerImage struct {
+	File string `json:"file"`
+	Name string `json:"name"`
 }
 
 // A DockerForward is a network of two that leads from the host to dockerd's socket.

@@ -27,7 +27,7 @@ type Progress struct {
 
 // Options say what to fetch.
 type Options struct {
-	Name  string // written out: see config.ParseImage
+	Name  string // written out: see config.ParseImage; for Archive an absolute path
 	Store *image.Store
 	// Progress, if set, is told how far it is, several times a second, from one goroutine at a time.
 	Progress func(Progress)
