@@ -82,6 +82,14 @@ func (h *hintError) Unwrap() error { return h.error }
 
 // run starts dockerd and what belongs to it, and stops all of it when ctx ends. It returns when dockerd is gone.
 func (a *agent) run(ctx context.Context) error {
+	if f := a.spec.Forward; f != nil {
+		l, err := listenForward(f)
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		go serveForward(l, socketPath)
+	}
 	watch, err := watchFolder(filepath.Dir(socketPath))
 	if err != nil {
 		return err
