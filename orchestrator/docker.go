@@ -3,6 +3,9 @@ package orchestrator
 import (
 	"encoding/json"
 	"fmt"
+	"net"
+	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -57,6 +60,57 @@ type DockerResult struct {
 	Seeding time.Duration
 	// Log is the end of its log, by lines, where it failed.
 	Log []string
+	// Socket was the one of the host that led to it; empty: there was none.
+	Socket string
+}
+
+// A Forward leads from a socket of the host to the Docker daemon of a job, for as long as the job runs.
+type Forward struct {
+	// Socket is its path.
+	Socket string
+	// File and MTU are of the link to the guest, as in a Link.
+	File *os.File
+	MTU  int
+	// Guest is the address that the guest is to have at its end of the link, with MAC, and Port where it is to listen. Host and HostMAC are
+	// those of our end.
+	Guest, Host  netip.Prefix
+	MAC, HostMAC net.HardwareAddr
+	Port         int
+	// Ready is called when the guest listens and its daemon can be used: connections wait until then.
+	Ready func()
+	// Close ends all connections, and removes the socket.
+	Close func() error
+}
+
+// forward makes the socket of a job's Docker daemon, and adds its link to the job's. If it fails, the links are closed.
+func (r *run) forward(job *Job, links []Link) (*Forward, []Link, error) {
+	if job.Docker == nil || r.options.Forward == nil {
+		return nil, links, nil
+	}
+	f, err := r.options.Forward(job)
+	if err != nil {
+		for i := range links {
+			links[i].File.Close()
+		}
+		return nil, nil, fmt.Errorf("docker: %w", err)
+	}
+	if f == nil {
+		return nil, links, nil
+	}
+	return f, append(links, Link{NIC: NIC{Name: "docker", MAC: f.MAC}, File: f.File, Socket: true, MTU: f.MTU, Forward: f}), nil
+}
+
+// end closes the Forward, which may be nil, of a job that has ended.
+func (f *Forward) end(res *Result, sink Sink) {
+	if f == nil {
+		return
+	}
+	if res.Docker != nil {
+		res.Docker.Socket = f.Socket
+	}
+	if err := f.Close(); err != nil {
+		sink.Notice(fmt.Sprintf("docker: %v", err))
+	}
 }
 
 // dataRootMode are the permissions of the data root, as dockerd makes it.
@@ -186,11 +240,12 @@ type jsonDaemon struct {
 	SeedMS  millis   `json:"seed_ms"`
 	Images  []string `json:"images"`
 	Log     []string `json:"log"`
+	Socket  string   `json:"socket"` // empty: there was none
 }
 
 func newJSONDaemon(r *DockerResult) *jsonDaemon {
 	if r == nil {
 		return nil
 	}
-	return &jsonDaemon{Version: r.Version, StartMS: millis(r.Start), LoadMS: millis(r.Load), SeedMS: millis(r.Seeding), Images: append([]string{}, r.Images...), Log: append([]string{}, r.Log...)}
+	return &jsonDaemon{Version: r.Version, StartMS: millis(r.Start), LoadMS: millis(r.Load), SeedMS: millis(r.Seeding), Images: append([]string{}, r.Images...), Log: append([]string{}, r.Log...), Socket: r.Socket}
 }

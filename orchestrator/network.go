@@ -104,6 +104,8 @@ type Link struct {
 	Search          []string
 	// LeaseTimeout is how long the guest may wait for a lease.
 	LeaseTimeout time.Duration
+	// Forward, if it is not nil, says that the Link is none of the job's NICs: it leads from a socket of the host to the job's Docker daemon.
+	Forward *Forward
 }
 
 // A Published is a port of the host that leads to one of a sub-kernel.

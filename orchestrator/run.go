@@ -22,6 +22,8 @@ type Options struct {
 	Observer Observer
 	// Networks connects the jobs that have NICs. May be nil if none has.
 	Networks Networks
+	// Forward makes the socket of a job's Docker daemon, when the job starts. May be nil: then there is none.
+	Forward func(job *Job) (*Forward, error)
 	// RunDir is passed on to the report.
 	RunDir string
 }

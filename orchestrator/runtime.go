@@ -17,7 +17,7 @@ type Runtime interface {
 	// how. What the sink is told comes from one goroutine at
 	// a time for each method, but Output and Kernel may come at the same time as the others.
 	//
-	// links are the job's connections, one for each of its NICs; Run closes their files.
+	// links are the job's connections, one for each of its NICs, and last, if it has a Docker daemon, that of a Forward; Run closes their files.
 	Run(ctx context.Context, job *Job, links []Link, stop <-chan struct{}, sink Sink) Result
 }
 

@@ -139,6 +139,10 @@ func (r *run) runJob(i int) {
 func (r *run) runWatched(i int, sink *jobSink) Result {
 	job, t := &r.plan.Nodes[i].Job, &r.tasks[i]
 	links, err := r.attach(i)
+	var forward *Forward
+	if err == nil {
+		forward, links, err = r.forward(job, links)
+	}
 	if err != nil {
 		res := Result{Outcome: BootFailed, Status: StatusFailed, Reason: err.Error()}
 		var h interface{ Hint() string }
@@ -164,6 +168,7 @@ func (r *run) runWatched(i int, sink *jobSink) Result {
 	raw := r.runtime.Run(r.ctx, job, links, t.stop, sink)
 	close(done)
 	watch.Wait()
+	forward.end(&raw, sink)
 	return raw
 }
 

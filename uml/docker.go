@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -147,12 +148,34 @@ func (d *daemon) overdue() string {
 // startDocker sends the agent on its way, behind the Spec.
 func (s *session) startDocker() {
 	j := s.job.Docker
-	spec, err := json.Marshal(&wire.DockerSpec{Config: j.Config, DataRoot: j.DataRoot, Args: j.Args, Images: s.docker.images(), Modules: s.info.Modules != "", StopSeconds: int(s.dockerStop().Seconds()) / 2})
+	spec, err := json.Marshal(&wire.DockerSpec{
+		Config: j.Config, DataRoot: j.DataRoot, Args: j.Args, Images: s.docker.images(), Modules: s.info.Modules != "",
+		StopSeconds: int(s.dockerStop().Seconds()) / 2, Forward: s.wireForward(),
+	})
 	if err != nil {
 		panic(err) // strings alone
 	}
 	s.docker.running = true
 	s.send(wire.KindExec, &wire.Exec{ID: agentID, Argv: []string{agentName, wire.AgentKeep, string(spec)}, Env: j.Env, Dir: "/", Umask: 0o22, Agent: true})
+}
+
+// forward returns the way from the host's socket to the daemon, with the number of its NIC; nil: there is none.
+func (s *session) forward() (*orchestrator.Forward, int) {
+	for i := range s.links {
+		if f := s.links[i].Forward; f != nil {
+			return f, i
+		}
+	}
+	return nil, 0
+}
+
+// wireForward is what the agent is told of it. The init hears nothing: it is none of the sub-kernel's NICs.
+func (s *session) wireForward() *wire.DockerForward {
+	f, i := s.forward()
+	if f == nil {
+		return nil
+	}
+	return &wire.DockerForward{Device: "vec" + strconv.Itoa(i), Address: f.Guest.String(), Port: f.Port, Host: f.Host.Addr().String(), HostMAC: f.HostMAC.String(), MTU: f.MTU}
 }
 
 // dockerSaid hears a word of the agent's.
@@ -178,6 +201,9 @@ func (s *session) dockerSaid(r wire.DockerReport) {
 			s.phase = up
 			s.powerOff()
 			return
+		}
+		if f, _ := s.forward(); f != nil {
+			f.Ready()
 		}
 		if len(s.job.Steps) > 0 {
 			s.exec(0)

@@ -71,6 +71,9 @@ func prefixText(p netip.Prefix) string {
 func (s *session) fillNICs() {
 	for i := range s.links {
 		l := &s.links[i]
+		if l.Forward != nil {
+			continue
+		}
 		n := orchestrator.NICResult{Name: l.Name, Network: l.NetworkName, MAC: l.MAC}
 		if !l.DHCP && l.Addr.IsValid() {
 			n.Addrs = append(n.Addrs, l.Addr)

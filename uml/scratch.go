@@ -155,6 +155,33 @@ func removeDead(base string) {
 	}
 }
 
+// Scratch is the folder of this run that goes with it, however it ends. Only this user can enter it, and no sub-kernel read it.
+func (r *Runtime) Scratch() string { return r.scratch.dir }
+
+// LiveScratches are the folders that Scratch returns to those of this user's runs that live.
+func LiveScratches() []string {
+	var live []string
+	for _, c := range MemoryCandidates() {
+		base := filepath.Join(c, "sekexe-"+strconv.Itoa(os.Getuid()))
+		var st unix.Stat_t
+		if unix.Lstat(base, &st) != nil || int(st.Uid) != os.Getuid() || st.Mode&0o077 != 0 {
+			continue // it is somebody else's
+		}
+		entries, _ := os.ReadDir(base)
+		for _, e := range entries {
+			lock, err := os.Open(filepath.Join(base, e.Name(), "lock"))
+			if err != nil {
+				continue
+			}
+			if unix.Flock(int(lock.Fd()), unix.LOCK_SH|unix.LOCK_NB) != nil {
+				live = append(live, filepath.Join(base, e.Name()))
+			}
+			lock.Close()
+		}
+	}
+	return live
+}
+
 // cpuDir is the folder of cpus's notes, beside those of the runs.
 const cpuDir = "cpu"
 

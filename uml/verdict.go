@@ -104,7 +104,9 @@ func (s *session) spec() wire.Spec {
 		sp.Mounts = append(sp.Mounts, wire.Mount{Source: m.Source, Target: m.Target, Mode: m.Mode, File: isFile(m.Source)})
 	}
 	for i := range s.links {
-		sp.NICs = append(sp.NICs, wireNIC(i, &s.links[i]))
+		if s.links[i].Forward == nil {
+			sp.NICs = append(sp.NICs, wireNIC(i, &s.links[i]))
+		}
 	}
 	for _, t := range j.Tmpfs {
 		sp.Tmpfs = append(sp.Tmpfs, wire.Tmpfs{Target: t.Target, Size: t.Size, Mode: t.Mode})

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/sekexe/sekexe/cmd/sekexe/internal/rundir"
@@ -64,8 +65,11 @@ type host struct {
 	// networks is nil where a run has none.
 	networks *network.Networks
 	id       string
-	o        runOptions
-	tracing  *tracing // nil without --trace
+	// file is the project's; empty: there is none.
+	file    string
+	sockets atomic.Int32 // of Docker daemons, that were made
+	o       runOptions
+	tracing *tracing // nil without --trace
 }
 
 // openHost makes both, for a plan. It must be closed.

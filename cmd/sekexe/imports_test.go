@@ -29,10 +29,11 @@ var allowed = map[string][]string{
 	"guest/docker":                {"guest/wire"},
 	"guest/wire":                  {},
 	"network": {
-		"orchestrator", "network/dhcp", "network/frames", "network/impair", "network/kernelnet", "network/names", "network/netstack", "network/pcapng",
+		"orchestrator", "network/dhcp", "network/forward", "network/frames", "network/impair", "network/kernelnet", "network/names", "network/netstack", "network/pcapng",
 		"network/publish", "network/vswitch",
 	},
 	"network/dhcp":      {},
+	"network/forward":   {"network/frames", "network/netstack", "network/relay"},
 	"network/frames":    {},
 	"network/impair":    {"network/frames"},
 	"network/kernelnet": {},

@@ -90,7 +90,7 @@ func newRootCommand() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.SetVersionTemplate("sekexe {{.Version}}\n")
-	root.AddCommand(newRunCommand(), newUpCommand(), newValidateCommand(), newConfigCommand(), newPlanCommand(), newFmtCommand(), newInitCommand(), newLockCommand(), newKernelCommand(), newDoctorCommand())
+	root.AddCommand(newRunCommand(), newUpCommand(), newValidateCommand(), newConfigCommand(), newPlanCommand(), newFmtCommand(), newInitCommand(), newLockCommand(), newKernelCommand(), newDockerCommand(), newDoctorCommand())
 	return root
 }
 

@@ -25,7 +25,7 @@ import (
 // runFlags are the flags of sekexe run.
 type runFlags struct {
 	runOptions
-	dockerFlags
+	dockerRunFlags
 	memory, kernel, flavour, modules, workdir, user, hostname, root, cgroups, isolation string
 	rootfs, image, pull, entrypoint                                                     string
 	entrypointSet                                                                       bool // also to nothing
@@ -90,7 +90,7 @@ the command can't be run or isn't found, 130 or 143 if run was interrupted.`,
 	fl.StringVar(&f.hostname, "hostname", "sekexe", "name of the sub-kernel's host")
 	fl.StringVar(&f.root, "root", "overlay", "root: overlay (writable, in memory) or ro")
 	f.addRootFlags(fl)
-	f.dockerFlags.add(fl)
+	f.dockerRunFlags.add(fl)
 	fl.StringVar(&f.cgroups, "cgroups", "v2", "control groups: v1 or v2")
 	fl.StringVar(&f.net, "net", "user", "network: user (needs no rights), none, or bridge:NAME, a bridge of this machine's to join (root)")
 	fl.StringArrayVarP(&f.publish, "publish", "p", nil, "make a port of the sub-kernel reachable here: [ADDRESS:][PORT:]PORT[/udp] (default address 127.0.0.1)")
@@ -307,7 +307,7 @@ func (f *runFlags) job(args []string) (*orchestrator.Job, error) {
 		Root: root, Cgroups: f.cgroups, Mounts: mounts, Disks: disks, CopyOut: copies, Confine: orchestrator.Confine{Hide: hide, Show: show}, Steps: []orchestrator.Step{*step},
 		BootTimeout: f.bootTimeout, StopTimeout: f.stopTimeout,
 	}
-	return job, f.dockerFlags.use(job)
+	return job, f.dockerRunFlags.use(job)
 }
 
 // isolationOf checks --cpus and --isolation.

@@ -13,22 +13,22 @@ import (
 // dockerMemory is the memory of run --docker where --memory isn't given: the daemons take some 150 MiB, and images lie in memory.
 const dockerMemory = "1G"
 
-// dockerFlags are run's flags for a Docker daemon.
-type dockerFlags struct {
+// dockerRunFlags are run's flags for a Docker daemon.
+type dockerRunFlags struct {
 	docker bool
 	images []string
 	wait   time.Duration
 }
 
 // add adds the flags.
-func (f *dockerFlags) add(fl *pflag.FlagSet) {
+func (f *dockerRunFlags) add(fl *pflag.FlagSet) {
 	fl.BoolVar(&f.docker, "docker", false, "start a Docker daemon of the sub-kernel's own before the command (memory: 1G, unless -m says otherwise)")
 	fl.StringArrayVar(&f.images, "docker-image", nil, "load the images of this file, as docker save writes them, into the Docker daemon; a pattern, too; repeatable")
 	fl.DurationVar(&f.wait, "docker-wait", time.Minute, "time until the Docker daemon can be used")
 }
 
 // use gives the job its Docker daemon, if the flags ask for one.
-func (f *dockerFlags) use(job *orchestrator.Job) error {
+func (f *dockerRunFlags) use(job *orchestrator.Job) error {
 	if !f.docker {
 		if len(f.images) > 0 {
 			return misuse("--docker-image %s: there is no Docker daemon to load it: add --docker", f.images[0])

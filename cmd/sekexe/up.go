@@ -98,6 +98,7 @@ func (f *upFlags) run(ctx context.Context) error {
 	if err != nil {
 		return failure(err)
 	}
+	h.file = p.Files[0]
 	if err := h.connect(ctx, plan); err != nil {
 		h.close(false)
 		return failure(err)
@@ -142,7 +143,7 @@ func (f *upFlags) supervise(ctx context.Context, h *host, plan *orchestrator.Pla
 	defer in.close()
 	rep := orchestrator.Run(in.ctx, plan, h.runtime, orchestrator.Options{
 		Parallel: f.parallel, AbortOnFailure: f.abortOnFailure, Timeout: f.timeout, Stop: in.stop, Observer: h.tracing.observe(render), RunDir: h.path(),
-		Networks: h.connections(),
+		Networks: h.connections(), Forward: h.forward,
 	})
 	h.tracing.span("run")
 	if err := render.Close(); err != nil && !errors.Is(err, syscall.EPIPE) { // who reads no more wants no more

@@ -94,6 +94,14 @@ func (h *hintError) Unwrap() error { return h.error }
 // run starts dockerd and what belongs to it, and stops all of it when ctx ends. It returns when they are gone. A daemon that has ended by itself is
 // what went wrong, whatever followed from that.
 func (a *agent) run(ctx context.Context) error {
+	if f := a.spec.Forward; f != nil {
+		l, err := listenForward(f)
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		go serveForward(l, socketPath)
+	}
 	defer a.stop()
 	err := a.serve(ctx)
 	for _, p := range []*process{a.containerd, a.dockerd} {

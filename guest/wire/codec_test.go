@@ -19,7 +19,7 @@ var messages = map[Kind]Message{
 	KindTrace:   &Trace{Clock: 5, Spans: []Span{{"a", 1, 2}, {"", math.MinInt64, math.MaxInt64}}},
 	KindLeased:  &Leased{NIC: 1, Address: "10.0.0.2/24", Router: "10.0.0.1", Server: "10.0.0.1", Seconds: math.MaxUint32},
 	KindSpec: &Spec{
-		Hostname: "box", Root: Root{Mode: "overlay", Source: "/s", FileSystem: "ext4", Disk: 3, Size: 1 << 40, KeepRun: true}, Cgroups: "v2", Modules: "/m", Trace: true,
+		Hostname: "box", Root: Root{Mode: "overlay", Source: "/s", FileSystem: "ext4", Disk: 3, Size: 1 << 40, KeepRun: true}, Cgroups: "v2", Modules: "/m", Trace: true, Agent: "/agent",
 		Mounts: []Mount{{"/s", "/t", "rw", true}, {Source: "/only"}}, Tmpfs: []Tmpfs{{"/x", 1 << 33, 0o1777}},
 		Disks: []Disk{{"ubda", "/d", true}, {Device: "ubdb"}},
 		NICs: []NIC{{Device: "vec0"}, {
@@ -29,7 +29,7 @@ var messages = map[Kind]Message{
 	},
 	KindExec: &Exec{
 		ID: 3, Argv: []string{"sh", "-c", "\xff\x01", ""}, Env: []string{"A=b"}, Dir: "/d", User: "u:g", Umask: 0o27, Input: true, TTY: true,
-		Rows: 24, Cols: math.MaxUint16, Quiet: true,
+		Rows: 24, Cols: math.MaxUint16, Quiet: true, Agent: true,
 	},
 	KindResize:    &Resize{ID: 1, Rows: 2, Cols: 3},
 	KindSignal:    &Signal{ID: 1, Number: 15, Session: true},

@@ -40,9 +40,12 @@ type DockerImage struct {
 type DockerForward struct {
 	// Device is the NIC's name as the kernel has named it: "vec0".
 	Device string `json:"device"`
-	// Address is the guest's, "169.254.1.2/30", and Port where the agent listens.
+	// Address is the guest's, "169.254.77.2/30", and Port where the agent listens.
 	Address string `json:"address"`
 	Port    int    `json:"port"`
+	// Host is the host's address, and HostMAC where it is found.
+	Host    string `json:"host"`
+	HostMAC string `json:"host_mac"`
 	MTU     int    `json:"mtu"`
 }
 

@@ -110,6 +110,11 @@ func LinkLocal(mac net.HardwareAddr) netip.Addr {
 	return netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 8: mac[0] ^ 2, 9: mac[1], 10: mac[2], 11: 0xff, 12: 0xfe, 13: mac[3], 14: mac[4], 15: mac[5]})
 }
 
+// SetNeighbor says which MAC address has an address of the segment, so that nobody is asked for it.
+func (g *Gateway) SetNeighbor(addr netip.Addr, mac net.HardwareAddr) error {
+	return failure("set neighbor "+addr.String(), g.stack.AddStaticNeighbor(nic, protocolOf(addr), fromNetip(addr), tcpip.LinkAddress(mac)))
+}
+
 // Input takes a frame from the segment. It doesn't block and doesn't keep the slice.
 func (g *Gateway) Input(frame []byte) {
 	proto, ok := g.rules.wants(frame)

@@ -34,6 +34,13 @@ func (t tcp) Reset() {
 	_ = t.Close()
 }
 
+// Unix returns a connection of a socket of the host's as a Stream. A reset of it is a close: the peer reads the end.
+func Unix(c *net.UnixConn) Stream { return local{c} }
+
+type local struct{ *net.UnixConn }
+
+func (l local) Reset() { _ = l.Close() }
+
 // Both copies both ways until both have ended, and closes both. An end that is closed by halves makes the other one so; one that fails
 // resets the other.
 func Both(a, b Stream) {
