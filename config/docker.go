@@ -17,7 +17,7 @@ import (
 const (
 	// dockerMemory is its memory: dockerd and containerd take some 150 MiB, and the images, on a tmpfs, count too.
 	dockerMemory      = units.GiB
-	defaultDockerWait = 60 * time.Second
+	defaultDockerWait = 2 * time.Minute
 )
 
 // DockerDataRoot is where dockerd has its data, unless it is told otherwise.
@@ -32,7 +32,7 @@ var dockerSchema = &BlockSchema{
 		"see [docker](docker.md).",
 	Attrs: []AttrSchema{
 		{Name: "autostart", Type: "bool", Default: "true", Doc: "Start dockerd before the first step. If not, there is only the place for its data."},
-		{Name: "wait", Type: "duration", Default: "\"60s\"", Doc: "How long its API may take to answer, and its images to be loaded. When it has passed, the boot has failed."},
+		{Name: "wait", Type: "duration", Default: "\"2m\"", Doc: "How long its API may take to answer, and its images to be loaded. When it has passed, the boot has failed."},
 		{Name: "args", Type: "list of strings", Doc: "Arguments for dockerd: `[\"--debug\"]`."},
 		{Name: "config", Type: "object", Doc: "Settings of dockerd, as in its `daemon.json`: `{ live-restore = true }`. The host's `daemon.json` is not read."},
 		{Name: "registry_mirrors", Type: "list of strings", Doc: "Mirrors of Docker Hub: `[\"https://mirror.example\"]`."},

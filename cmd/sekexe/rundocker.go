@@ -24,7 +24,7 @@ type dockerRunFlags struct {
 func (f *dockerRunFlags) add(fl *pflag.FlagSet) {
 	fl.BoolVar(&f.docker, "docker", false, "start a Docker daemon of the sub-kernel's own before the command (memory: 1G, unless -m says otherwise)")
 	fl.StringArrayVar(&f.images, "docker-image", nil, "load the images of this file, as docker save writes them, into the Docker daemon; a pattern, too; repeatable")
-	fl.DurationVar(&f.wait, "docker-wait", time.Minute, "time until the Docker daemon can be used")
+	fl.DurationVar(&f.wait, "docker-wait", 2*time.Minute, "time until the Docker daemon can be used")
 }
 
 // use gives the job its Docker daemon, if the flags ask for one.
