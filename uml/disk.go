@@ -157,21 +157,49 @@ func fill(f *os.File, d *orchestrator.Disk) error {
 	return ext4.Make(f, d.Size, ext4.Options{Mode: d.Mode, Time: time.Now()})
 }
 
-// lock takes the disk for this run. What holds it may be the kernel of a run that was killed, which is gone in a moment.
+// lockPatience is how long a disk is waited for whose user was killed.
+const lockPatience = 10 * time.Second
+
+// lock takes the disk for this run. What holds it may be the kernel of a run that was killed, which is gone in a moment: the process that
+// took the lock is gone then, and it is waited for.
 func (d *disk) lock() error {
-	const patience = 5 * time.Second
-	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
-		err := unix.Flock(int(d.file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return nil
+	err := unix.Flock(int(d.file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == unix.EWOULDBLOCK {
+		if pid := lockHolder(d.file); pid != 0 && unix.Kill(pid, 0) == unix.ESRCH {
+			err = awaitLock(d.file, lockPatience)
 		}
-		if err != unix.EWOULDBLOCK {
-			return fmt.Errorf("lock %s: %w", d.File, err)
+	}
+	switch err {
+	case nil:
+		return nil
+	case unix.EWOULDBLOCK:
+		return withHint(fmt.Errorf("%s is in use by %s", d.File, processText(lockHolder(d.file))), "wait for it to end, or name another file: only one sub-kernel can use a disk at a time")
+	default:
+		return fmt.Errorf("lock %s: %w", d.File, err)
+	}
+}
+
+// awaitLock locks a file as soon as nobody else does; unix.EWOULDBLOCK: they did for all the time. Nothing can end flock(2) before: what waits
+// has a descriptor of its own then, which is closed when it gets the lock after all, and with that the lock is gone.
+func awaitLock(f *os.File, patience time.Duration) error {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	locked := make(chan error, 1)
+	go func() {
+		err := unix.Flock(fd, unix.LOCK_EX)
+		for err == unix.EINTR {
+			err = unix.Flock(fd, unix.LOCK_EX)
 		}
-		pid := lockHolder(d.file)
-		if pid == 0 || unix.Kill(pid, 0) != unix.ESRCH || time.Since(start) > patience {
-			return withHint(fmt.Errorf("%s is in use by %s", d.File, processText(pid)), "wait for it to end, or name another file: only one sub-kernel can use a disk at a time")
-		}
+		unix.Close(fd)
+		locked <- err
+	}()
+	select {
+	case err := <-locked:
+		return err
+	case <-time.After(patience):
+		return unix.EWOULDBLOCK
 	}
 }
 

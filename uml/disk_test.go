@@ -1,11 +1,16 @@
 package uml
 
 import (
+	"bufio"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sekexe/sekexe/orchestrator"
 )
@@ -62,6 +67,75 @@ func TestDiskIsLocked(t *testing.T) {
 	first.file.Close()
 	if _, err := opened(t, d); err != nil {
 		t.Errorf("opened after it was closed: %v", err)
+	}
+}
+
+// TestDiskOfOneKilled waits for what still holds a disk whose lock was taken by a process that is gone, as a kernel does whose sekexe was killed.
+func TestDiskOfOneKilled(t *testing.T) {
+	d := orchestrator.Disk{Size: 16 << 20, File: filepath.Join(t.TempDir(), "x.img")}
+	if first, err := opened(t, d); err != nil {
+		t.Fatal(err)
+	} else {
+		first.file.Close()
+	}
+	kernel := exec.Command("sh", "-c", `exec 9<"$0"; flock 9 && echo locked && exec cat`, d.File)
+	stdin, err1 := kernel.StdinPipe()
+	stdout, err2 := kernel.StdoutPipe()
+	if err := errors.Join(err1, err2, kernel.Start()); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil {
+		t.Fatalf("%q, %v", line, err)
+	}
+	type result struct {
+		disk *disk
+		err  error
+	}
+	got := make(chan result, 1)
+	go func() {
+		k, err := opened(t, d)
+		got <- result{k, err}
+	}()
+	select {
+	case r := <-got:
+		t.Fatalf("opened while it is in use: %+v", r)
+	case <-time.After(50 * time.Millisecond): // it waits, or has not begun to
+	}
+	stdin.Close()
+	if err := kernel.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	r := <-got
+	if r.err != nil {
+		t.Fatalf("opened after its user was gone: %v", r.err)
+	}
+	if _, err := opened(t, d); err == nil || !strings.Contains(err.Error(), "in use by another sub-kernel of this run") {
+		t.Errorf("opened again: %v; want an error", err)
+	}
+}
+
+// TestAwaitLockGivesUp holds that who has waited in vain for a lock doesn't keep others from it afterwards.
+func TestAwaitLockGivesUp(t *testing.T) {
+	var files [3]*os.File
+	name := filepath.Join(t.TempDir(), "x.img")
+	for i := range files {
+		f, err := os.Create(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		files[i] = f
+	}
+	if err := awaitLock(files[0], time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if err := awaitLock(files[1], 10*time.Millisecond); err != unix.EWOULDBLOCK {
+		t.Errorf("awaitLock of a file in use: %v; want EWOULDBLOCK", err)
+	}
+	files[1].Close()
+	files[0].Close()
+	if err := awaitLock(files[2], time.Minute); err != nil {
+		t.Errorf("awaitLock after all have closed it: %v", err)
 	}
 }
 

@@ -13,9 +13,6 @@ import (
 
 // Stock clients get a lease, renew it and give it back.
 func TestStockClients(t *testing.T) {
-	if !isolated(t) {
-		return
-	}
 	// signal sends a signal, and returns what sends it again; nil: it must not be sent again, nor need it be. dhcpcd loses signals while it
 	// runs its hooks; udhcpc starts from the beginning if it is to renew a second time before it has done so.
 	signal := func(sig syscall.Signal, cmd *exec.Cmd) func() {
@@ -50,10 +47,14 @@ func TestStockClients(t *testing.T) {
 		{"dhclient6", true, false, soon, dhclient("-6", "eth0"), 0, 0},
 		{"udhcpc", true, true, host, []string{"udhcpc", "-f", "-i", "eth0"}, syscall.SIGUSR1, syscall.SIGUSR2},
 		{"udhcpc, over UDP", false, true, nil, []string{"udhcpc", "-f", "-i", "eth0"}, syscall.SIGUSR1, syscall.SIGUSR2},
-		{"dhcpcd", true, true, host, []string{"dhcpcd", "-B", "-4", "--noarp", "eth0"}, syscall.SIGUSR1, syscall.SIGALRM},
-		{"dhcpcd6", true, false, host, []string{"dhcpcd", "-B", "-6", "eth0"}, syscall.SIGUSR1, syscall.SIGALRM},
+		{"dhcpcd", true, true, host, []string{"dhcpcd", "-B", "-4", "-d", "--noarp", "--nodelay", "eth0"}, syscall.SIGUSR1, syscall.SIGALRM},
+		{"dhcpcd6", true, false, host, []string{"dhcpcd", "-B", "-6", "-d", "--nodelay", "eth0"}, syscall.SIGUSR1, syscall.SIGALRM},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if !isolated(t) {
+				return
+			}
 			s := newSegment(t, tt.frames, tt.config)
 			cmd := s.start(tt.start...)
 			seconds := 0

@@ -26,6 +26,7 @@ import (
 const patience = 20 * time.Second
 
 func TestMain(m *testing.M) {
+	os.Setenv("GORACE", "atexit_sleep_ms=0") // with the race detector, each child would else take a second to end
 	Child()
 	if s := os.Getenv(holdVariable); s != "" {
 		hold(s, os.Getenv(noTapVariable) != "")

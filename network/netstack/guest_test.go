@@ -245,7 +245,7 @@ func listenHost(t testing.TB, addr string, serve func(*net.TCPConn)) uint16 {
 func noGoroutines(t testing.TB) {
 	t.Helper()
 	var left string
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) { // nothing says when one has ended
 		b := make([]byte, 1<<20)
 		left = ""
 		for _, s := range strings.Split(string(b[:runtime.Stack(b, true)]), "\n\n") {

@@ -138,7 +138,7 @@ func examine(t *testing.T, child string, attr *syscall.SysProcAttr, env ...strin
 	}
 	cmd := exec.CommandContext(t.Context(), self)
 	cmd.Dir = "/"
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), childVariable + "=" + child}, env...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), childVariable + "=" + child, "GORACE=atexit_sleep_ms=0"}, env...)
 	cmd.SysProcAttr = attr
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
