@@ -90,6 +90,14 @@ var wanted = func() []string {
 			s = append(s, "CONFIG_"+p.symbol)
 		}
 	}
+	for _, n := range slices.Concat(dockerNeeds, deviceNeeds[true], deviceNeeds[false]) {
+		s = append(s, "CONFIG_"+n.symbol)
+	}
+	for _, form := range dockerFilters {
+		for _, p := range form {
+			s = append(s, "CONFIG_"+p.symbol)
+		}
+	}
 	return s
 }()
 
@@ -138,7 +146,7 @@ func (s featureSpec) of(i *Info, list moduleList) Feature {
 		state := i.config.State(p.symbol)
 		f.Symbols = append(f.Symbols, "CONFIG_"+p.symbol)
 		f.State = min(f.State, state)
-		f.Usable = f.Usable && (state == Builtin || state == Module && p.module != "" && list.has(p.module))
+		f.Usable = f.Usable && p.usable(i, list)
 	}
 	return f
 }

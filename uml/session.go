@@ -150,6 +150,11 @@ func (s *session) boot(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if j.Docker != nil {
+		if err := kernel.CheckDocker(s.info, j.Cgroups == "v1"); err != nil {
+			return err
+		}
+	}
 	if err := s.rt.canConfine(j); err != nil {
 		return err
 	}
