@@ -200,8 +200,11 @@ func (d *decoder) checkDataRoot(s *Subkernel, k *Docker) {
 		d.l.diags.errorAt(d.in.block.defRange, "Docker's data on the host's files", fmt.Sprintf("dockerd can't keep its data in a mount: %s needs a file system of the guest's own. Declare a disk %q, or a tmpfs, or remove the mount.",
 			best, best))
 	}
-	if k.Seed != "" && slices.ContainsFunc(s.Disks, func(b Disk) bool { return b.Target == k.DataRoot }) {
-		d.error(d.get("seed"), "Seed and disk", fmt.Sprintf("With a seed, %s is a disk of the seed's. Remove the disk block, or the seed.", k.DataRoot))
+	if k.Seed == "" {
+		return
+	}
+	if slices.ContainsFunc(s.Disks, func(b Disk) bool { return b.Target == k.DataRoot }) || slices.ContainsFunc(s.Tmpfs, func(t Tmpfs) bool { return t.Target == k.DataRoot }) {
+		d.error(d.get("seed"), "Seed and disk", fmt.Sprintf("With a seed, %s is a disk of the seed's. Remove the disk or tmpfs block, or the seed.", k.DataRoot))
 	}
 }
 

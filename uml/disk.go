@@ -59,7 +59,7 @@ func (d *disk) open() (err error) {
 	case d.file != nil:
 		return nil
 	case d.below != nil:
-		d.file, err = newFleetingDisk(d.below.Copy)
+		d.file, err = newFleetingDisk(func(*os.File) error { return nil }) // see attach
 		return err
 	case d.File == "":
 		d.file, err = newFleetingDisk(func(f *os.File) error { return fill(f, d.Disk) })
@@ -290,16 +290,16 @@ func checkDisk(f *os.File) error {
 func diskArg(i, fd int) string { return fmt.Sprintf("ubd%dd=/proc/self/fd/%d", i, fd) }
 
 // attach returns the option for disk number i, whose first file will be descriptor fd, and its files, and allows the kernel to use them.
+//
+// What is written above a seed goes to a copy-on-write file. Its header, which names the file below, is written here, and the guest can't change it: its
+// disk begins behind. The kernel may only read the file below. The flag t: to give back what is deleted is not worth it where all is gone soon.
 func (d *disk) attach(i, fd int, own *confine.Own) (arg string, files []*os.File, err error) {
 	own.Write = append(own.Write, d.file)
-	if os.Getenv("HE_COW") == "" || d.below == nil {
+	if d.below == nil {
 		return diskArg(i, fd), []*os.File{d.file}, nil
 	}
 	own.Read = append(own.Read, d.below.File)
 	below := fmt.Sprintf("/proc/self/fd/%d", fd+1)
-	if err := d.file.Truncate(0); err != nil {
-		return "", nil, err
-	}
 	if err := d.below.WriteCOW(d.file, below); err != nil {
 		return "", nil, fmt.Errorf("disk %s: %w", d.Target, err)
 	}
