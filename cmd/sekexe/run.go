@@ -26,7 +26,7 @@ import (
 type runFlags struct {
 	runOptions
 	memory, kernel, flavour, modules, workdir, user, hostname, root, cgroups, isolation string
-	rootfs, image, pull, entrypoint                                                     string
+	rootfs, image, persist, pull, entrypoint                                            string
 	entrypointSet                                                                       bool // also to nothing
 	net                                                                                 string
 	publish, hide, show                                                                 []string
