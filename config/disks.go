@@ -28,11 +28,15 @@ const defaultCopyLimit = units.GiB
 
 // buildDisks fills in the disks of a sub-kernel.
 func (l *loader) buildDisks(in *instance, s *Subkernel, c content, targets map[string]hcl.Range) {
+	most, besides := maxDisks, ""
+	if s.Root.Persist != "" {
+		most, besides = maxDisks-1, " besides its root's"
+	}
 	files := map[string]hcl.Range{}
 	for i, b := range c.blocks["disk"] {
 		d := l.nested(in, b)
-		if i == maxDisks {
-			l.diags.errorAt(b.defRange, "Too many disks", fmt.Sprintf("A sub-kernel may have %d disks. Put more folders on one of them.", maxDisks))
+		if i == most {
+			l.diags.errorAt(b.defRange, "Too many disks", fmt.Sprintf("A sub-kernel may have %d disks%s. Put more folders on one of them.", most, besides))
 			return
 		}
 		d.require(b, "size")

@@ -53,6 +53,7 @@ type loader struct {
 	kernelOrder []*kernelBlock
 	networks    *networkSet
 	subkernels  *instanceSet
+	layers      []rootLayer
 	graph       graph
 }
 
@@ -106,6 +107,7 @@ func (l *loader) load() *Project {
 	l.buildNetworks()
 	p.Subkernels = l.buildSubkernels()
 	l.dependencies(p.Subkernels)
+	l.checkLayers(p.Subkernels)
 	l.checkHostnames(p.Subkernels)
 	l.checkAliases(p.Subkernels)
 	p.Networks = l.finishNetworks()

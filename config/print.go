@@ -133,6 +133,7 @@ func (b blockWriter) root(r *Root) {
 	n.str("source", r.Source)
 	n.str("image", r.Image)
 	n.str("pull", r.Pull)
+	n.str("persist", r.Persist)
 	if r.Size > 0 {
 		n.str("size", formatSize(r.Size))
 	}

@@ -138,7 +138,8 @@ type (
 		FileSystem string `json:"file_system,omitempty"` // absent: source is a folder
 		Image      string `json:"image,omitempty"`
 		Pull       string `json:"pull,omitempty"`
-		SizeBytes  int64  `json:"size_bytes,omitempty"` // absent: half of the memory
+		Persist    string `json:"persist,omitempty"`
+		SizeBytes  int64  `json:"size_bytes,omitempty"` // absent: half of the memory, or with persist as it is
 	}
 	jsonMount struct {
 		Target string `json:"target"`
@@ -280,7 +281,7 @@ func (p *Project) subkernelJSON(s *Subkernel) jsonSubkernel {
 }
 
 func rootJSON(r *Root) jsonRoot {
-	return jsonRoot{Mode: r.Mode, Source: r.Source, FileSystem: r.FileSystem, Image: r.Image, Pull: r.Pull, SizeBytes: r.Size}
+	return jsonRoot{Mode: r.Mode, Source: r.Source, FileSystem: r.FileSystem, Image: r.Image, Pull: r.Pull, Persist: r.Persist, SizeBytes: r.Size}
 }
 
 func networkJSON(n *Network) jsonNetwork {

@@ -133,7 +133,10 @@ type Root struct {
 	Image string
 	// Pull is when a registry is asked for Image: "missing", "always" or "never".
 	Pull string
-	// Size is the most that the memory of an overlay holds, in bytes; 0: the kernel's default, half of the memory.
+	// Persist is the absolute path of the folder that keeps the upper layer of an overlay from run to run; empty: it is in memory.
+	Persist string
+	// Size is the most that the upper layer of an overlay holds, in bytes; 0: the kernel's default, half of the memory, or, with Persist, what
+	// is there already, or 8 GiB.
 	Size int64
 }
 

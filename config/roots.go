@@ -15,6 +15,7 @@ import (
 func (l *loader) buildRoot(in *instance, b *block) Root {
 	d := l.nested(in, b)
 	r := Root{Mode: d.oneOf("mode", "overlay", "overlay", "ro"), Size: d.rootSize()}
+	r.Persist = d.persist(r.Mode)
 	if v := d.get("source"); v != nil {
 		if r.Source = d.hostPath(v); r.Source != "" {
 			r.FileSystem = d.rootSource(v, r.Source)
@@ -34,10 +35,15 @@ func (l *loader) buildRoot(in *instance, b *block) Root {
 	return r
 }
 
-// rootSize is the most that the memory layer of an overlay holds.
+// rootSize is the most that the upper layer of an overlay holds.
 func (d *decoder) rootSize() int64 {
 	n, ok := tried(d, func() int64 { return d.size("size", 0) })
-	if v := d.get("size"); v != nil && ok && n < units.MiB {
+	v := d.get("size")
+	switch {
+	case v == nil || !ok:
+	case d.get("persist") != nil && (n < minDisk || n > maxDisk):
+		d.error(v, "Invalid size", fmt.Sprintf("A root that is kept holds %s to %s.", formatSize(minDisk), formatSize(maxDisk)))
+	case n < units.MiB:
 		d.error(v, "Invalid size", "The memory of a root holds at least 1M.")
 	}
 	return n

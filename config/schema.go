@@ -201,7 +201,8 @@ var subkernelSchema = &BlockSchema{
 				{Name: "image", Type: "string", Doc: "An OCI image: of a registry (`\"alpine:3.20\"`), `\"oci:DIR[:TAG]\"`, an image layout, or `\"docker-archive:FILE[:NAME:TAG]\"`, what docker save writes. Its environment, user and working directory hold unless the sub-kernel says otherwise; " +
 					"without a command and steps, its own command is run. See [images.md](images.md)."},
 				{Name: "pull", Type: "string", Default: "\"missing\"", Doc: "When the registry is asked for the image: `\"missing\"`: if it isn't there yet; `\"always\"`: each time, whether the tag means another image by now; `\"never\"`."},
-				{Name: "size", Type: "size", Default: "half of the memory", Doc: "The most that the memory of an overlay holds."},
+				{Name: "persist", Type: "path", Default: "none: it is in memory, and gone with the sub-kernel", Doc: "The folder that keeps what the guest writes to an overlay from run to run; it is made if it isn't there. Only one sub-kernel can use it at a time, and only over the same root. See [images.md](images.md#a-root-that-lasts)."},
+				{Name: "size", Type: "size", Default: "half of the memory; with `persist` 8G", Doc: "The most that the guest can write to an overlay. With `persist` it can be made larger later, not smaller."},
 			},
 		},
 		{

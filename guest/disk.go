@@ -19,6 +19,8 @@ type disk struct {
 	wire.Disk
 	// grow is the number of blocks that the file system is to get; 0: it fills its device.
 	grow uint64
+	// ofRoot says that it keeps the root's upper layer.
+	ofRoot bool
 }
 
 // prepareDisks looks at the disks, and has those repaired whose file system is known to be damaged. That is done while the root is still
@@ -27,11 +29,26 @@ func (p *initProcess) prepareDisks(s *wire.Spec) error {
 	for _, w := range s.Disks {
 		d := &disk{Disk: w}
 		if err := d.look(p); err != nil {
-			return fmt.Errorf("disk %s: %w", d.Target, err)
+			return fmt.Errorf("%s: %w", d.name(), err)
 		}
 		p.disks = append(p.disks, d)
 	}
+	if s.Root.Layer == "" {
+		return nil
+	}
+	p.layer = &disk{Disk: wire.Disk{Device: s.Root.Layer}, ofRoot: true}
+	if err := p.layer.look(p); err != nil {
+		return fmt.Errorf("%s: %w", p.layer.name(), err)
+	}
 	return nil
+}
+
+// name is what messages call it.
+func (d *disk) name() string {
+	if d.ofRoot {
+		return "disk of the root"
+	}
+	return "disk " + d.Target
 }
 
 func (d *disk) device() string { return "/dev/" + d.Device }
@@ -57,7 +74,7 @@ func (d *disk) look(p *initProcess) error {
 		if err := p.repair(d.device()); err != nil {
 			return err
 		}
-		p.notice(fmt.Errorf("disk %s: its file system had errors, which e2fsck has corrected", d.Target))
+		p.notice(fmt.Errorf("%s: its file system had errors, which e2fsck has corrected", d.name()))
 	}
 	blocks := uint64(le.Uint32(b[0x04:]))
 	if le.Uint32(b[0x60:])&0x80 != 0 { // the feature 64bit
@@ -131,7 +148,7 @@ func (d *disk) mount(modules string) error {
 	err := m.do()
 	if errors.Is(err, unix.ENODEV) {
 		if err := loadModule(modules, "ext4"); err != nil {
-			return &hintError{fmt.Errorf("disk %s: mount it: the kernel has no ext4: %w", d.Target, err), "use a kernel with CONFIG_EXT4_FS, or name the folder of its modules"}
+			return &hintError{fmt.Errorf("%s: mount it: the kernel has no ext4: %w", d.name(), err), "use a kernel with CONFIG_EXT4_FS, or name the folder of its modules"}
 		}
 		err = m.do()
 	}
@@ -143,12 +160,12 @@ func (d *disk) mount(modules string) error {
 	}
 	f, err := os.Open(d.Target)
 	if err != nil {
-		return fmt.Errorf("disk %s: grow it: %w", d.Target, err)
+		return fmt.Errorf("%s: grow it: %w", d.name(), err)
 	}
 	defer f.Close()
 	const resizeFS = 0x40086610 // EXT4_IOC_RESIZE_FS, fs/ext4/ext4.h
 	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), resizeFS, uintptr(unsafe.Pointer(&d.grow))); errno != 0 {
-		return fmt.Errorf("disk %s: grow it to %d blocks: %w", d.Target, d.grow, errno)
+		return fmt.Errorf("%s: grow it to %d blocks: %w", d.name(), d.grow, errno)
 	}
 	return nil
 }
@@ -162,7 +179,7 @@ func (p *initProcess) unmountDisks() {
 			err = unix.Mount("", d.Target, "", unix.MS_REMOUNT|unix.MS_RDONLY, "")
 		}
 		if err != nil && err != unix.EINVAL && err != unix.ENOENT { // EINVAL: somebody has unmounted it
-			p.notice(fmt.Errorf("disk %s: unmount it: %w: the next use replays its journal", d.Target, err))
+			p.notice(fmt.Errorf("%s: unmount it: %w: the next use replays its journal", d.name(), err))
 		}
 	}
 	p.disks = nil

@@ -34,6 +34,9 @@ type initProcess struct {
 	procs    processes
 	trace    tracer
 	disks    []*disk
+	// layer is the disk that keeps the root's upper layer, and layerRoot its root folder once it is mounted; nil: none is kept.
+	layer     *disk
+	layerRoot *os.File
 	// copying is the copy that is wanted now.
 	copying atomic.Uint32
 	// mainAt and helloAt are when Main began and when Hello was said, by clock.
@@ -284,6 +287,7 @@ func (p *initProcess) powerOff() {
 	p.unmountDisks()
 	end = p.trace.begin("sync")
 	unix.Sync()
+	p.closeLayer()
 	end()
 	p.trace.send(p.out)
 	_ = p.out.Write(wire.KindDone)

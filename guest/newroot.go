@@ -17,7 +17,7 @@ import (
 func isForeign(r *wire.Root) bool { return r.Source != "" || r.FileSystem != "" }
 
 // enterRoot makes the new root and the guest's first process live in it. The kernel has mounted the host's / by hostfs, read-only.
-func enterRoot(s *wire.Spec) error {
+func (p *initProcess) enterRoot(s *wire.Spec) error {
 	if s.Root.Mode == "ro" && !isForeign(&s.Root) {
 		if err := unix.Unmount(exchangeDir, unix.MNT_DETACH); err != nil {
 			return fmt.Errorf("root: detach the exchange folder: %w", err)
@@ -40,7 +40,7 @@ func enterRoot(s *wire.Spec) error {
 		if err := mountForeign(s, base, root); err != nil {
 			return err
 		}
-	} else if err := overlayRoot(s, base, root); err != nil {
+	} else if err := p.overlayRoot(s, base, root); err != nil {
 		return err
 	}
 	if err := unix.Chdir(root); err != nil {
@@ -56,13 +56,12 @@ func enterRoot(s *wire.Spec) error {
 	return unix.Chdir("/")
 }
 
-// overlayRoot mounts the overlay that is the root, with its layer of memory in base.
-func overlayRoot(s *wire.Spec, base, root string) error {
-	lower, upper, work := "/", path.Join(base, "upper"), path.Join(base, "work")
-	for _, d := range []string{upper, work} {
-		if err := unix.Mkdir(d, 0o755); err != nil {
-			return fmt.Errorf("root: make a folder for the overlay: %w", err)
-		}
+// overlayRoot mounts the overlay that is the root, whose layers are in base.
+func (p *initProcess) overlayRoot(s *wire.Spec, base, root string) error {
+	lower := "/"
+	l, err := p.makeLayer(s, base)
+	if err != nil {
+		return err
 	}
 	if isForeign(&s.Root) {
 		lower = path.Join(base, "lower")
@@ -73,18 +72,27 @@ func overlayRoot(s *wire.Spec, base, root string) error {
 			return err
 		}
 	}
+	options := ""
+	if p.layer != nil {
+		options = keptOptions
+	}
+	if l.kept {
+		if err := l.clearEtc(s); err != nil {
+			return err
+		}
+	}
 	// Files of the guest's own lie in the upper layer from the start, which saves their being copied up.
-	if err := writeEtc(path.Join(upper, "etc"), s); err != nil {
+	if err := writeEtc(path.Join(l.upper, "etc"), s); err != nil {
 		return err
 	}
-	if isForeign(&s.Root) {
+	if isForeign(&s.Root) && !l.kept {
 		for _, d := range []string{"", "etc"} {
-			if err := copyAttributes(path.Join(lower, d), path.Join(upper, d)); err != nil {
+			if err := copyAttributes(path.Join(lower, d), path.Join(l.upper, d)); err != nil {
 				return err
 			}
 		}
 	}
-	return mountOverlay(lower, upper, work, root, s.Modules)
+	return mountOverlay(lower, l.upper, l.work, root, options, s.Modules)
 }
 
 // copyAttributes gives a folder of the upper layer the owner and mode of the one that it covers.
@@ -142,9 +150,9 @@ func kernelSymbol(kind string) string {
 // ubd is the number of a disk's device (arch/um/drivers/ubd_kern.c: major 98, 16 partitions each).
 func ubd(n int) uint64 { return unix.Mkdev(98, uint32(16*n)) }
 
-// mountOverlay mounts an overlay, and loads the module for it where the kernel needs one.
-func mountOverlay(lower, upper, work, target, modules string) error {
-	data := "lowerdir=" + overlayPath(lower) + ",upperdir=" + overlayPath(upper) + ",workdir=" + overlayPath(work)
+// mountOverlay mounts an overlay, and loads the module for it where the kernel needs one. The options begin with a comma, if there are any.
+func mountOverlay(lower, upper, work, target, options, modules string) error {
+	data := "lowerdir=" + overlayPath(lower) + ",upperdir=" + overlayPath(upper) + ",workdir=" + overlayPath(work) + options
 	err := unix.Mount("overlay", target, "overlay", 0, data)
 	if err == unix.ENODEV {
 		if err := loadModule(modules, "overlay"); err != nil {

@@ -92,7 +92,7 @@ func mountDev(dir string) error {
 
 // makeRoot makes the guest's file tree as the Spec says and enters it.
 func (p *initProcess) makeRoot(s *wire.Spec, n *network) error {
-	if len(s.Disks) > 0 {
+	if len(s.Disks) > 0 || s.Root.Layer != "" {
 		end := p.trace.begin("look at the disks")
 		if err := p.prepareDisks(s); err != nil {
 			return err
@@ -104,7 +104,7 @@ func (p *initProcess) makeRoot(s *wire.Spec, n *network) error {
 		name string
 		do   func() error
 	}{
-		{"enter the root", func() error { return enterRoot(s) }},
+		{"enter the root", func() error { return p.enterRoot(s) }},
 		{"mount the devices", func() error { return mountDevices(s) }},
 		{"mount the system's file systems", func() error { return mountSystem(s) }},
 		{"lay files over the root", func() error { return readOnlyExtras(s, p.notice) }},
@@ -358,7 +358,7 @@ func mountHostOverlay(i int, m wire.Mount) error {
 	} else if err := makeDir(target, 0o755); err != nil {
 		return fmt.Errorf("root: mount %s: make its mount point: %w", m.Target, err)
 	}
-	if err := mountOverlay(lower, mem+"/upper", mem+"/work", target, ""); err != nil {
+	if err := mountOverlay(lower, mem+"/upper", mem+"/work", target, "", ""); err != nil {
 		return err
 	}
 	if m.File {

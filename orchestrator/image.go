@@ -8,6 +8,8 @@ import (
 
 // An Image is what has become of the OCI image of a job: a file with its file system, and what it says about commands.
 type Image struct {
+	// ID is the digest of its configuration.
+	ID string
 	// Path is the file, FileSystem what is in it.
 	Path, FileSystem string
 	Env              []string // K=V
@@ -22,7 +24,7 @@ var imageEnv = map[string]string{"PATH": baseEnv["PATH"], "TERM": baseEnv["TERM"
 // UseImage makes img the root of the job, and fills in what the image says where the job says nothing: the environment, the folder, the user and
 // the commands of its steps and its test of readiness.
 func (j *Job) UseImage(img *Image) error {
-	j.Root.Source, j.Root.FileSystem, j.Root.Container = img.Path, img.FileSystem, true
+	j.Root.Source, j.Root.FileSystem, j.Root.ImageID, j.Root.Container = img.Path, img.FileSystem, img.ID, true
 	j.Steps = slices.Clone(j.Steps)
 	for i := range j.Steps {
 		s := &j.Steps[i]

@@ -57,7 +57,11 @@ type Root struct {
 	// Image is the name of an OCI image, and Pull when its registry is asked for it: see config.Root. Before the job runs, UseImage must
 	// have been called.
 	Image, Pull string
-	Size        int64 // bytes that the memory of an overlay holds; 0: half of the guest's memory
+	// ImageID is the digest that the image turned out to have.
+	ImageID string
+	// Persist is the absolute path of the folder that keeps the upper layer of an overlay; empty: it is in memory.
+	Persist string
+	Size    int64 // bytes that the upper layer holds; 0: half of the guest's memory; of one that is kept, as it is, or the Runtime's default
 	// Container says that the root is that of a container's image: what it has in /run counts.
 	Container bool
 }

@@ -60,7 +60,7 @@ func newTestProject() *config.Project {
 	crash.Steps = []config.Step{{Name: "command", Shell: "echo c > /proc/sysrq-trigger\a", ExpectExit: zero}}
 	crash.Root = config.Root{Mode: "overlay", Source: "/srv/root.squashfs", FileSystem: "squashfs", Size: 64 << 20}
 	idle := sub("idle")
-	idle.Root = config.Root{Mode: "overlay", Image: "docker.io/library/redis:7", Pull: "always"}
+	idle.Root = config.Root{Mode: "overlay", Image: "docker.io/library/redis:7", Pull: "always", Persist: "/home/me/redis"}
 	idle.Service = true
 	idle.DependsOn = []config.Dependency{{Name: "router", Condition: "started"}}
 	return &config.Project{

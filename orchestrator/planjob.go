@@ -33,7 +33,7 @@ func newNode(sub *config.Subkernel, id string) Node {
 		Memory:      sub.Memory,
 		CPUs:        sub.CPUs,
 		Isolation:   sub.Isolation,
-		Root:        Root{Mode: sub.Root.Mode, Source: sub.Root.Source, FileSystem: sub.Root.FileSystem, Image: sub.Root.Image, Pull: sub.Root.Pull, Size: sub.Root.Size},
+		Root:        Root{Mode: sub.Root.Mode, Source: sub.Root.Source, FileSystem: sub.Root.FileSystem, Image: sub.Root.Image, Pull: sub.Root.Pull, Persist: sub.Root.Persist, Size: sub.Root.Size},
 		Cgroups:     sub.Cgroups,
 		Service:     isService(sub),
 		Ready:       newReady(sub),

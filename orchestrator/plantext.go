@@ -201,13 +201,20 @@ func rootText(r *Root) string {
 	default:
 		text = r.Source
 	}
+	var written []string
 	if r.Size > 0 {
-		if text != "" {
-			text += ", "
-		}
-		text += "written: at most " + formatBytes(r.Size)
+		written = append(written, "at most "+formatBytes(r.Size))
 	}
-	return text
+	if r.Persist != "" {
+		written = append(written, "kept in "+r.Persist)
+	}
+	if len(written) == 0 {
+		return text
+	}
+	if text != "" {
+		text += ", "
+	}
+	return text + "written: " + strings.Join(written, ", ")
 }
 
 func kernelText(k *KernelChoice) string {
@@ -342,7 +349,8 @@ type jsonRoot struct {
 	FileSystem string `json:"file_system"`
 	Image      string `json:"image"`
 	Pull       string `json:"pull"`
-	Size       int64  `json:"size"` // of the memory of an overlay; 0: half of the guest's
+	Persist    string `json:"persist"` // empty: what is written is in memory
+	Size       int64  `json:"size"`    // at most written; 0: half of the guest's memory, or with persist as it is
 }
 
 type jsonMount struct {
@@ -387,7 +395,7 @@ func (p *Plan) jsonNode(n *Node, wave int) jsonNode {
 	job := &n.Job
 	out := jsonNode{
 		Name: job.Name, Block: n.Block, Matrix: newJSONMatrix(n.Matrix), ID: job.ID, Wave: wave, Service: job.Service, Kernel: kernelText(&job.Kernel), Memory: job.Memory, CPUs: job.CPUs, Isolation: job.Isolation,
-		Root:  jsonRoot{Mode: job.Root.Mode, Source: job.Root.Source, FileSystem: job.Root.FileSystem, Image: job.Root.Image, Pull: job.Root.Pull, Size: job.Root.Size},
+		Root:  jsonRoot{Mode: job.Root.Mode, Source: job.Root.Source, FileSystem: job.Root.FileSystem, Image: job.Root.Image, Pull: job.Root.Pull, Persist: job.Root.Persist, Size: job.Root.Size},
 		After: []jsonDep{}, Mounts: []jsonMount{}, Disks: []jsonDisk{}, CopyOut: []jsonCopyOut{}, Steps: []jsonPlanStep{}, NICs: p.jsonNICs(job), Publish: jsonPublish(job.Publish),
 		Confine: p.jsonConfine(job), Expected: jsonExpect{Outcome: n.Expect.outcome(), Exit: n.Expect.statuses()},
 	}

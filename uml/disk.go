@@ -44,6 +44,14 @@ func (s *session) openDisks() error {
 		}
 		s.disks = append(s.disks, d)
 	}
+	if s.job.Root.Persist == "" {
+		return nil
+	}
+	d, err := openLayer(&s.job.Root)
+	if err != nil {
+		return fmt.Errorf("root: keep it in %s: %w", s.job.Root.Persist, err)
+	}
+	s.disks = append(s.disks, d)
 	return nil
 }
 
@@ -308,8 +316,11 @@ func (d *disk) attach(i, fd int, own *confine.Own) (arg string, files []*os.File
 
 // wireDisk is what the guest is told of disk number i.
 func wireDisk(i int, d *orchestrator.Disk) wire.Disk {
-	return wire.Disk{Device: "ubd" + string(rune('a'+i)), Target: d.Target, Fleeting: d.File == ""}
+	return wire.Disk{Device: deviceName(i), Target: d.Target, Fleeting: d.File == ""}
 }
+
+// deviceName is what the kernel calls disk number i.
+func deviceName(i int) string { return "ubd" + string(rune('a'+i)) }
 
 // memoryRank puts folders that lie in memory behind the others.
 func memoryRank(dir string) int {

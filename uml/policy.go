@@ -77,6 +77,24 @@ func (s *session) own() confine.Own {
 	return o
 }
 
+// greatestFile is the size in bytes that no file may exceed which the kernel of a job writes to: its memory and its disks. 0: any may, in the
+// mounts that can be written to.
+func (s *session) greatestFile() int64 {
+	for _, m := range s.job.Mounts {
+		if m.Mode == "rw" {
+			return 0
+		}
+	}
+	most := s.job.Memory
+	for i := range s.disks {
+		most = max(most, s.disks[i].Size)
+	}
+	return most + kernelMemory
+}
+
+// kernelMemory bounds what a kernel puts into the file that is its memory besides the guest's, in bytes.
+const kernelMemory = 64 << 20
+
 // policy says what the kernel of a job may do.
 func (s *session) policy() confine.Policy {
 	c := &s.job.Confine

@@ -29,6 +29,7 @@ type launchSpec struct {
 	files     []*os.File // from descriptor 0
 	cpus      []int      // host CPUs to stay on; none: any
 	domain    *confine.Domain
+	fileSize  int64 // bytes that a file may grow to; 0: any
 	// started is called with the process's number before anything else can happen to it.
 	started func(pid int)
 }
@@ -56,7 +57,7 @@ func launch(s launchSpec) (*process, error) {
 	if err := <-ready; err != nil {
 		return nil, err
 	}
-	s.domain.Limit(p.pid) // which the other thread may not
+	s.domain.Limit(p.pid, s.fileSize) // which the other thread may not
 	close(limited)
 	return p, nil
 }

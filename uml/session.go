@@ -258,7 +258,7 @@ func (s *session) launch() error {
 		s.launched = time.Now()
 	}
 	s.proc, err = launch(launchSpec{
-		argv: args.argv(), env: environ(s.private), files: files, cpus: cpus, domain: domain,
+		argv: args.argv(), env: environ(s.private), files: files, cpus: cpus, domain: domain, fileSize: s.greatestFile(),
 		started: func(pid int) {
 			if err := s.rt.reaper.Add(pid); err != nil {
 				s.sink.Notice(err.Error())

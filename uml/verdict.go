@@ -120,11 +120,18 @@ func (s *session) spec() wire.Spec {
 	return sp
 }
 
-// wireRoot is what the guest is told of its root. If that is a disk, its number comes after those of the others.
+// wireRoot is what the guest is told of its root. The disk with its upper layer comes after the others, then
+// that with all of it.
 func wireRoot(r *orchestrator.Root, disks int) wire.Root {
 	w := wire.Root{Mode: r.Mode, Source: r.Source, FileSystem: r.FileSystem, Size: r.Size, KeepRun: r.Container && r.Mode != "ro"}
 	if r.FileSystem != "" {
 		w.Source, w.Disk = "", disks
+		if r.Persist != "" {
+			w.Disk++
+		}
+	}
+	if r.Persist != "" {
+		w.Layer, w.Size = deviceName(disks), 0
 	}
 	return w
 }

@@ -132,7 +132,7 @@ func (im *images) use(ctx context.Context, job *orchestrator.Job, change func(*o
 		im.found[key] = found
 	}
 	c := found.Config
-	img := &orchestrator.Image{Path: found.Path, FileSystem: image.FileSystem, Env: c.Env, Dir: c.Dir, User: c.User, Entrypoint: c.Entrypoint, Cmd: c.Cmd}
+	img := &orchestrator.Image{ID: found.ID, Path: found.Path, FileSystem: image.FileSystem, Env: c.Env, Dir: c.Dir, User: c.User, Entrypoint: c.Entrypoint, Cmd: c.Cmd}
 	if change != nil {
 		change(job, img)
 	}

@@ -27,7 +27,7 @@ type runFlags struct {
 	runOptions
 	dockerRunFlags
 	memory, kernel, flavour, modules, workdir, user, hostname, root, cgroups, isolation string
-	rootfs, image, pull, entrypoint                                                     string
+	rootfs, image, persist, pull, entrypoint                                            string
 	entrypointSet                                                                       bool // also to nothing
 	net                                                                                 string
 	publish, hide, show                                                                 []string

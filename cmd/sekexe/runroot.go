@@ -16,6 +16,7 @@ import (
 func (f *runFlags) addRootFlags(fl *pflag.FlagSet) {
 	fl.StringVar(&f.rootfs, "rootfs", "", "root of another system: a folder, or a file with an ext4, squashfs or erofs file system")
 	fl.StringVar(&f.image, "image", "", "root from an OCI image: of a registry, such as alpine:3.20, or oci:DIR[:TAG], or docker-archive:FILE[:NAME:TAG]")
+	fl.StringVar(&f.persist, "persist", "", "folder that keeps what is written to the root, for the next run with the same root")
 	fl.StringVar(&f.pull, "pull", "missing", "when its registry is asked for the image: missing (if it isn't here yet), always or never")
 	fl.StringVar(&f.entrypoint, "entrypoint", "", "program in place of the image's entrypoint; '' for none")
 }
@@ -24,8 +25,11 @@ func (f *runFlags) addRootFlags(fl *pflag.FlagSet) {
 func (f *runFlags) otherRoot() bool { return f.rootfs != "" || f.image != "" }
 
 // rootOf checks --root, --rootfs and --image.
-func (f *runFlags) rootOf() (orchestrator.Root, error) {
-	r := orchestrator.Root{Mode: f.root}
+func (f *runFlags) rootOf() (r orchestrator.Root, err error) {
+	r = orchestrator.Root{Mode: f.root}
+	if r.Persist, err = f.persistOf(); err != nil {
+		return r, err
+	}
 	switch {
 	case f.root != "overlay" && f.root != "ro":
 		return r, misuse("--root %s: want overlay or ro; another root is named by --rootfs or --image", f.root)
@@ -48,6 +52,26 @@ func (f *runFlags) rootOf() (orchestrator.Root, error) {
 		return r, f.sourceOf(&r)
 	}
 	return r, nil
+}
+
+// persistOf checks --persist.
+func (f *runFlags) persistOf() (string, error) {
+	switch {
+	case f.persist == "":
+		return "", nil
+	case f.root == "ro":
+		return "", misuse("--persist %s: nothing is written to a read-only root: leave it or --root ro out", f.persist)
+	case len(f.disks) == maxDisks:
+		return "", misuse("--disk: at most %d disks besides that of --persist", maxDisks-1)
+	}
+	dir, err := filepath.Abs(f.persist)
+	if err == nil {
+		err = config.CheckLayer(dir)
+	}
+	if err != nil {
+		return "", misuse("--persist %s: %w", f.persist, err)
+	}
+	return dir, nil
 }
 
 // sourceOf checks --rootfs.

@@ -19,7 +19,7 @@ var messages = map[Kind]Message{
 	KindTrace:   &Trace{Clock: 5, Spans: []Span{{"a", 1, 2}, {"", math.MinInt64, math.MaxInt64}}},
 	KindLeased:  &Leased{NIC: 1, Address: "10.0.0.2/24", Router: "10.0.0.1", Server: "10.0.0.1", Seconds: math.MaxUint32},
 	KindSpec: &Spec{
-		Hostname: "box", Root: Root{Mode: "overlay", Source: "/s", FileSystem: "ext4", Disk: 3, Size: 1 << 40, KeepRun: true}, Cgroups: "v2", Modules: "/m", Trace: true, Agent: "/agent",
+		Hostname: "box", Root: Root{Mode: "overlay", Source: "/s", FileSystem: "ext4", Disk: 3, Layer: "ubdd", Size: 1 << 40, KeepRun: true}, Cgroups: "v2", Modules: "/m", Trace: true, Agent: "/agent",
 		Mounts: []Mount{{"/s", "/t", "rw", true}, {Source: "/only"}}, Tmpfs: []Tmpfs{{"/x", 1 << 33, 0o1777}},
 		Disks: []Disk{{"ubda", "/d", true}, {Device: "ubdb"}},
 		NICs: []NIC{{Device: "vec0"}, {

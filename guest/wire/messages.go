@@ -43,7 +43,9 @@ type Root struct {
 	// FileSystem is that of the disk with the root, and Disk its number; empty: it is on none.
 	FileSystem string
 	Disk       int
-	Size       int64 // bytes that the overlay's memory holds; 0: the kernel's default
+	// Layer is the device, as the kernel has named it ("ubda"), with the disk that keeps the overlay's upper layer; empty: it is in memory.
+	Layer string
+	Size  int64 // bytes that the overlay's memory holds; 0: the kernel's default
 	// KeepRun leaves /run as the root has it.
 	KeepRun bool
 }
@@ -245,6 +247,7 @@ func (m *Root) fields(c *codec) {
 	c.string(&m.Source)
 	c.string(&m.FileSystem)
 	integer(c, &m.Disk)
+	c.string(&m.Layer)
 	c.int64(&m.Size)
 	c.bool(&m.KeepRun)
 }

@@ -6,7 +6,6 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -262,21 +261,6 @@ func (d *Domain) Enter() error {
 		return nil
 	}
 	return d.filter()
-}
-
-// Limit bounds what a process may use of the host beyond its memory: best efforts. A dump would hold the guest's memory; nothing of
-// it needs to be locked, in message queues or ahead of others. And the host should rather kill a guest than what watches it.
-func (d *Domain) Limit(pid int) {
-	if d.ownUser() {
-		back, err := asNobody()
-		if err == nil {
-			defer back()
-		}
-	}
-	for _, r := range []int{unix.RLIMIT_CORE, unix.RLIMIT_MEMLOCK, unix.RLIMIT_MSGQUEUE, unix.RLIMIT_NICE, unix.RLIMIT_RTPRIO} {
-		_ = unix.Prlimit(pid, r, &unix.Rlimit{}, nil)
-	}
-	_ = os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte("500"), 0)
 }
 
 // ownUser says whether the kernel's user is not sekexe's.

@@ -22,6 +22,10 @@ import (
 const attackArg = "confine-attack"
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == limitArg {
+		useTooMuch()
+		os.Exit(0)
+	}
 	if len(os.Args) == 4 && os.Args[1] == attackArg {
 		dir, parent := os.Args[2], os.Args[3]
 		pid, err := strconv.Atoi(parent)
