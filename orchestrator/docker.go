@@ -54,7 +54,7 @@ func (j *Job) UseArchives(list []Archive) {
 type DockerResult struct {
 	Version string        // of dockerd; empty: it never answered
 	Start   time.Duration // from its start until its API answered
-	Load    time.Duration // from there until the images were loaded
+	Load    time.Duration // from there until the images were loaded; 0: there were none to load
 	Images  []string      // names of those that were loaded, or are in the seed
 	// Seeding is what the preparation of the seed took; 0: it was there, or none is wanted.
 	Seeding time.Duration

@@ -189,7 +189,9 @@ func (s *session) dockerSaid(r wire.DockerReport) {
 		s.mark = s.span("dockerd starts", s.mark)
 		s.sink.Docker(res.Version)
 	case r.Kind == wire.DockerReady && s.phase == starting && res.Version != "":
-		res.Load = time.Since(s.docker.started) - res.Start
+		if len(s.job.Docker.Archives) > 0 {
+			res.Load = time.Since(s.docker.started) - res.Start
+		}
 		if s.given != nil && s.given.below != nil {
 			res.Images = s.given.below.Note.Images
 		}
