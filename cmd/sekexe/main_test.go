@@ -82,6 +82,7 @@ func TestScript(t *testing.T) {
 			"freeport": scriptFreePort,
 			"appears":  scriptAppears,
 			"image":    scriptImage,
+			"terminal": scriptTerminal,
 		},
 	})
 }
