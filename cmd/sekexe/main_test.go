@@ -83,6 +83,7 @@ func TestScript(t *testing.T) {
 			"appears":  scriptAppears,
 			"image":    scriptImage,
 			"dockerd":  scriptDockerd,
+			"terminal": scriptTerminal,
 		},
 	})
 }
