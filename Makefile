@@ -3,6 +3,8 @@ SHELL := /bin/bash
 GO ?= go
 PREFIX ?= /usr/local
 FUZZTIME ?= 60s
+# How many tests of a package run at once: most of them wait for a kernel, a client or a time.
+PARALLEL ?= $(shell expr 2 \* $$(nproc))
 ASSETS := cmd/sekexe/assets
 LDFLAGS := -s -w
 
@@ -37,8 +39,8 @@ demo: prerequisites build ## boot the sub-kernels of sekexe.hcl.example
 	bin/sekexe up -f sekexe.hcl.example
 
 test: test-prerequisites build lint ## run every test: lint, unit with -race, fuzz seeds, integration on real kernels
-	$(GO) test -race -timeout 30m ./...
-	hack/test-kernels
+	GORACE=atexit_sleep_ms=0 $(GO) test -race -parallel $(PARALLEL) -timeout 40m ./...
+	GO=$(GO) PARALLEL=$(PARALLEL) hack/test-kernels
 
 lint: init ## gofmt, vet, staticcheck
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }

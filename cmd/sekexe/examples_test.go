@@ -11,6 +11,7 @@ import (
 
 // TestExamples holds that every example can be planned.
 func TestExamples(t *testing.T) {
+	t.Parallel()
 	files := []string{"../../sekexe.hcl.example"}
 	for _, pattern := range []string{"../../examples/*.hcl", "../../examples/*/*.hcl"} {
 		found, err := filepath.Glob(pattern)

@@ -36,6 +36,7 @@ func TestMain(m *testing.M) {
 
 // TestScript runs the scripts of testdata/script: sekexe's behaviour as a user sees it, on real kernels.
 func TestScript(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,

@@ -52,6 +52,7 @@ const mountsFile = `subkernel "a" {
 // they differ is laid down in testdata/mounts, for each kernel that the project is tested with, as root and as an ordinary user; of another
 // kernel, no differences are accepted but those that one of these has.
 func TestMounts(t *testing.T) {
+	t.Parallel()
 	s := testSandbox(t)
 	build := exec.Command("go", "build", "-o", filepath.Join(s.dir, "fscheck"), "./internal/fscheck")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")

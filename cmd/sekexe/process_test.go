@@ -213,6 +213,7 @@ func TestKilled(t *testing.T) {
 		{"while they run", []string{"up", "--progress", "quiet"}, `(?s)(\| ready\n.*){8}`, ``, 16},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			s := testSandbox(t)
 			s.write(t, "sekexe.hcl", eight)
 			cmd := s.command(t, c.args...)
@@ -317,6 +318,7 @@ subkernel "waits" {
 			[]syscall.Signal{syscall.SIGINT, syscall.SIGINT}, 130, "deaf | ready\n", `(?s)deaf +cancelled +125.*interrupted`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			s := testSandbox(t)
 			s.write(t, "sekexe.hcl", file)
 			s.write(t, "deaf.hcl", deaf)

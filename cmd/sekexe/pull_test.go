@@ -90,8 +90,10 @@ func (s *sandbox) imageProcess(t *testing.T) int {
 
 // TestPullInterrupted holds that whatever ends a pull, nothing of it is left.
 func TestPullInterrupted(t *testing.T) {
+	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGKILL} {
 		t.Run(sig.String(), func(t *testing.T) {
+			t.Parallel()
 			s := testSandbox(t)
 			ref, half := slowRegistry(t)
 			cmd := s.command(t, "run", "--image", ref, "true")
@@ -129,6 +131,7 @@ func TestPullInterrupted(t *testing.T) {
 
 // TestPullProgress holds that a pull which takes long says so.
 func TestPullProgress(t *testing.T) {
+	t.Parallel()
 	s := testSandbox(t)
 	ref, _ := slowRegistry(t)
 	cmd := s.command(t, "run", "--image", ref, "true")

@@ -39,7 +39,7 @@ func isolated(t *testing.T) bool {
 	runtime.LockOSThread() // the signal of the parent's death is one of the thread's
 	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^"+strings.ReplaceAll(regexp.QuoteMeta(t.Name()), "/", "$/^")+"$", "-test.v", "-test.timeout=5m")
-	cmd.Env = append(os.Environ(), insideVar+"=1", "TMPDIR="+t.TempDir(), "GORACE=atexit_sleep_ms=0") // which else is a second
+	cmd.Env = append(os.Environ(), insideVar+"=1", "TMPDIR="+t.TempDir(), "GORACE=atexit_sleep_ms=0") // or it ends a second late
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.CombinedOutput()
 	if t.Logf("%s", out); err != nil {
