@@ -90,7 +90,8 @@ type folder int
 
 func (f folder) name(base string) string { return fmt.Sprintf("/proc/self/fd/%d/%s", int(f), base) }
 
-// take links a socket to its name, after what is dead there has been removed.
+// take gives a socket its name, in place of what is dead there. The name is never without a socket then: who has looked at a dead one, and meets a
+// live one when they change places, changes back, and gives up.
 func (f folder) take(own, base string) error {
 	name := f.name(base)
 	for range 10 { // others may do the same
@@ -100,21 +101,21 @@ func (f folder) take(own, base string) error {
 		if err := replaceable(name); err != nil {
 			return err
 		}
-		// Between the look and this somebody else may have taken the name.
-		aside := f.name(".sekexe-" + random())
-		if err := os.Rename(name, aside); errors.Is(err, os.ErrNotExist) {
+		err := unix.Renameat2(unix.AT_FDCWD, own, unix.AT_FDCWD, name, unix.RENAME_EXCHANGE)
+		if errors.Is(err, unix.ENOENT) {
 			continue
-		} else if err != nil {
+		}
+		if errors.Is(err, unix.EINVAL) { // the file system can't
+			err = os.Rename(own, name)
 			return cause(err)
 		}
-		if err := replaceable(aside); err != nil {
-			_ = os.Link(aside, name)
-			_ = os.Remove(aside)
+		if err != nil {
 			return err
 		}
-		if err := os.Remove(aside); err != nil {
-			return cause(err)
+		if err := replaceable(own); err != nil {
+			return errors.Join(err, unix.Renameat2(unix.AT_FDCWD, own, unix.AT_FDCWD, name, unix.RENAME_EXCHANGE))
 		}
+		return nil // what was there goes with the name of our own
 	}
 	return errors.New("others make it, too")
 }
