@@ -57,7 +57,7 @@ func Main() error {
 		return err
 	}
 	p.procs.init(p.out, &p.trace)
-	go p.procs.reap()
+	go p.procs.reap(deaths())
 	p.serve()
 	p.powerOff()
 	return errors.New("init: power off: the kernel goes on")

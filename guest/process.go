@@ -309,11 +309,16 @@ func (ps *processes) get(id wire.ID) *command {
 	return ps.byID[id]
 }
 
-// reap waits for every process of the sub-kernel, as PID 1 must, for as long as the sub-kernel runs.
-func (ps *processes) reap() {
+// deaths asks to be told when a child dies. That must be done before the first is made: a signal that nobody waits for is lost.
+func deaths() <-chan os.Signal {
 	ch := make(chan os.Signal, 1)
 	signal.Notify(ch, unix.SIGCHLD)
-	for range ch {
+	return ch
+}
+
+// reap waits for every process of the sub-kernel, as PID 1 must, for as long as the sub-kernel runs.
+func (ps *processes) reap(deaths <-chan os.Signal) {
+	for range deaths {
 		for ps.reapOne() {
 		}
 	}
