@@ -143,10 +143,10 @@ func TestHalfClose(t *testing.T) {
 	join(t, f, sum)
 	f.Ready()
 	var wg sync.WaitGroup
-	for i := range 50 {
+	for i := range 20 {
 		c := dial(t, path)
 		wg.Go(func() {
-			data := make([]byte, 1<<20)
+			data := make([]byte, 256<<10)
 			rand.NewChaCha8([32]byte{byte(i)}).Read(data)
 			if _, err := c.Write(data); err != nil {
 				t.Error(err)
