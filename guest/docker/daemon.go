@@ -88,8 +88,17 @@ func findPrograms() error {
 	return nil
 }
 
+// keyFile is where daemons before 24.0 keep a key by which they are known.
+const keyFile = "/etc/docker/key.json"
+
 // startDockerd starts dockerd with our settings. Those of the root's /etc/docker are for another one: that of the host, if the root is the host's.
 func (a *agent) startDockerd() (err error) {
+	// A dockerd of the host's own leaves a key that nobody else may read, so neither the root of an ordinary user's guest. Without it, one is made.
+	if _, err := os.ReadFile(keyFile); errors.Is(err, os.ErrPermission) {
+		if err := os.Remove(keyFile); err != nil {
+			return fmt.Errorf("dockerd: put the host's key aside: %w", err)
+		}
+	}
 	config := folder + "/daemon.json"
 	if err := os.WriteFile(config, []byte(a.spec.Config), 0o600); err != nil {
 		return fmt.Errorf("dockerd: write its settings: %w", err)
