@@ -62,7 +62,11 @@ func (a bootArgs) argv() []string {
 }
 
 // environ is the environment of a kernel's process. TMPDIR is where it makes the file that is the guest's memory
-// (arch/um/os-Linux/mem.c).
-func environ(memoryDir string) []string {
-	return []string{"TMPDIR=" + memoryDir, "HOME=" + memoryDir, "PATH=/usr/bin:/bin"}
+// (arch/um/os-Linux/mem.c). pad is what the C library shall take for its heap, in bytes; 0: what it likes.
+func environ(memoryDir, home string, pad int64) []string {
+	env := []string{"TMPDIR=" + memoryDir, "HOME=" + home, "PATH=/usr/bin:/bin"}
+	if pad > 0 {
+		env = append(env, "GLIBC_TUNABLES=glibc.malloc.top_pad="+strconv.FormatInt(pad-pageSize, 10))
+	}
+	return env
 }

@@ -152,10 +152,10 @@ func (s *session) hello(payload []byte) error {
 	return nil
 }
 
-// seal takes from the kernel the one folder that it could write to besides those of rw mounts, where a guest could fill the memory that is all
+// seal takes from the kernel the folders that it could write to besides those of rw mounts, where a guest could fill the memory that is all
 // guests': what it needed there, it has opened.
 func (s *session) seal() {
-	if err := os.RemoveAll(s.private); err != nil {
+	if err := errors.Join(os.RemoveAll(s.private), s.memory.remove()); err != nil {
 		s.sink.Notice(fmt.Sprintf("scratch folder: take it from the kernel: %v", err))
 	}
 }

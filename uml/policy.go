@@ -1,7 +1,6 @@
 package uml
 
 import (
-	"debug/elf"
 	"errors"
 	"io"
 	"os"
@@ -63,10 +62,10 @@ func (c *confinement) close(notice func(string)) {
 }
 
 // own is what a kernel needs for itself.
-func (s *session) own() confine.Own {
+func (s *session) own(p program) confine.Own {
 	o := confine.Own{Exec: []string{s.info.Path}, Show: []string{s.rt.init, s.exchange}, Private: []string{s.private}}
-	if i := interpreter(s.info.Path); i != "" {
-		o.Exec = append(o.Exec, i)
+	if p.interpreter != "" {
+		o.Exec = append(o.Exec, p.interpreter)
 	}
 	if s.docker != nil {
 		o.Show = append(o.Show, s.docker.program)
@@ -164,24 +163,6 @@ func homeDirs() []string {
 	}
 	slices.Sort(homes)
 	return slices.Compact(homes)
-}
-
-// interpreter is the dynamic loader of a program; empty: it has none.
-func interpreter(path string) string {
-	f, err := elf.Open(path)
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	for _, p := range f.Progs {
-		if p.Type == elf.PT_INTERP && p.Filesz < 4096 {
-			b := make([]byte, p.Filesz)
-			if _, err := p.ReadAt(b, 0); err == nil {
-				return strings.TrimRight(string(b), "\x00")
-			}
-		}
-	}
-	return ""
 }
 
 // canConfine says what a job wants of the host that it can't enforce.

@@ -49,6 +49,7 @@ type Runtime struct {
 	o       Options
 	init    string
 	scratch *scratch
+	huge    *hugeMemory
 	cpus    *cpus
 	reaper  *reaper.Reaper
 	host    confine.Support
@@ -66,12 +67,14 @@ var _ orchestrator.Runtime = (*Runtime)(nil)
 // New makes a Runtime, with its scratch folder and its reaper. The errors of folders that won't do say why for each.
 func New(o Options) (*Runtime, error) {
 	end := o.begin("make the scratch folder")
-	s, err := openScratch(o.ID, o.MaxMemory)
+	huge := openHugeMemory()
+	s, err := openScratch(o.ID, o.MaxMemory, huge != nil)
 	if err != nil {
+		huge.close()
 		return nil, &MemoryError{err}
 	}
 	end()
-	r := &Runtime{o: o, scratch: s, kernels: map[kernelKey]func() (*kernel.Info, error){}}
+	r := &Runtime{o: o, scratch: s, huge: huge, kernels: map[kernelKey]func() (*kernel.Info, error){}}
 	if o.Host != nil {
 		r.host = *o.Host
 	} else {
@@ -80,12 +83,12 @@ func New(o Options) (*Runtime, error) {
 	notes := filepath.Join(s.base, cpuDir)
 	end = o.begin("lay down the init")
 	if r.init, err = o.Init(s.base); err != nil {
-		return nil, errors.Join(err, s.close())
+		return nil, errors.Join(err, r.closeFolders())
 	}
 	end()
 	end = o.begin("start the reaper")
 	if r.reaper, err = reaper.Start(r.init, s.dir, notes); err != nil {
-		return nil, errors.Join(err, s.close())
+		return nil, errors.Join(err, r.closeFolders())
 	}
 	end()
 	if r.cpus, err = newCPUs(notes, o.ID); err != nil {
@@ -127,9 +130,14 @@ func (r *Runtime) Close() error {
 	err := r.reaper.Stop()
 	end()
 	end = r.o.begin("remove the scratch folder")
-	err = errors.Join(err, r.scratch.close())
+	err = errors.Join(err, r.closeFolders())
 	end()
 	return err
+}
+
+func (r *Runtime) closeFolders() error {
+	r.huge.close()
+	return r.scratch.close()
 }
 
 // A kernelKey is all that the choice of a kernel depends on.

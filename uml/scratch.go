@@ -39,21 +39,32 @@ func MemoryCandidates() []string {
 }
 
 // openScratch makes the scratch folder of a run with the given id, where need bytes of guest memory fit, after it has removed those of
-// runs that were killed.
-func openScratch(id string, need int64) (*scratch, error) {
+// runs that were killed. If memory has another place too, a folder where it doesn't fit is better than none.
+func openScratch(id string, need int64, elsewhere bool) (*scratch, error) {
 	var errs []error
 	for _, c := range MemoryCandidates() {
-		if err := checkMemoryDir(c, need); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		s, err := newScratch(filepath.Join(c, "sekexe-"+strconv.Itoa(os.Getuid())), id)
+		err := checkMemoryDir(c, need)
 		if err == nil {
-			return s, nil
+			var s *scratch
+			if s, err = scratchBelow(c, id); err == nil {
+				return s, nil
+			}
 		}
 		errs = append(errs, err)
 	}
+	if elsewhere {
+		for _, c := range MemoryCandidates() {
+			if s, err := scratchBelow(c, id); err == nil {
+				return s, nil
+			}
+		}
+	}
 	return nil, errors.Join(errs...)
+}
+
+// scratchBelow makes the scratch folder of a run in the user's folder of a folder that all may write to.
+func scratchBelow(dir, id string) (*scratch, error) {
+	return newScratch(filepath.Join(dir, "sekexe-"+strconv.Itoa(os.Getuid())), id)
 }
 
 // checkMemoryDir says why a folder can't hold guest memory, which is mapped executable.

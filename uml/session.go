@@ -41,7 +41,8 @@ type session struct {
 	info     *kernel.Info
 	dir      string // scratch
 	exchange string
-	private  string // for the kernel to write to while it boots
+	private  string        // for the kernel to write to while it boots
+	memory   *memoryFolder // nil: the kernel makes its memory in private
 	confined confinement
 	logs     *logs
 	proc     *process
@@ -158,8 +159,13 @@ func (s *session) boot(ctx context.Context) (err error) {
 	if err := s.rt.canConfine(j); err != nil {
 		return err
 	}
-	if err := checkMemoryDir(s.rt.scratch.base, j.Memory); err != nil {
-		return &MemoryError{err}
+	if s.memory, err = s.rt.huge.take(j.Memory, s.rt.host.ChangeUser); err != nil {
+		return fmt.Errorf("guest memory: make a folder for it: %w", err)
+	}
+	if s.memory == nil {
+		if err := checkMemoryDir(s.rt.scratch.base, j.Memory); err != nil {
+			return &MemoryError{err}
+		}
 	}
 	if err := s.docker.prepare(); err != nil {
 		return err
@@ -224,7 +230,8 @@ func (s *session) launch() error {
 		args.nics = append(args.nics, nicArg(i, &s.links[i]))
 		files = append(files, s.links[i].File)
 	}
-	own := s.own()
+	program := readProgram(s.info.Path)
+	own := s.own(program)
 	for i := range s.disks {
 		arg, more, err := s.disks[i].attach(i, len(files), &own)
 		if err != nil {
@@ -247,6 +254,13 @@ func (s *session) launch() error {
 	if disk != nil {
 		own.Read = append(own.Read, disk)
 	}
+	memoryDir, pad := s.private, int64(0)
+	if s.memory != nil {
+		pad, args.memory = heapPad(program.end, args.memory)
+		memoryDir = fmt.Sprintf("/proc/self/fd/%d", len(files))
+		own.Folder = s.memory.dir
+		files = append(files, s.memory.dir)
+	}
 	domain, err := s.confined.wait(own)
 	if err != nil {
 		logR.Close()
@@ -258,7 +272,7 @@ func (s *session) launch() error {
 		s.launched = time.Now()
 	}
 	s.proc, err = launch(launchSpec{
-		argv: args.argv(), env: environ(s.private), files: files, cpus: cpus, domain: domain, fileSize: s.greatestFile(),
+		argv: args.argv(), env: environ(memoryDir, s.private, pad), files: files, cpus: cpus, domain: domain, fileSize: s.greatestFile(),
 		started: func(pid int) {
 			if err := s.rt.reaper.Add(pid); err != nil {
 				s.sink.Notice(err.Error())
@@ -377,6 +391,7 @@ func (s *session) cleanUp() {
 			s.res.Console = s.console.tail()
 		}
 	}
+	s.memory.release()
 	s.closeDisks()
 	s.confined.close(s.sink.Notice)
 	if s.line != nil {

@@ -49,6 +49,9 @@ const bootHint = "the kernel's log may say why: run it with --verbose to see all
 // crashHint is what to do about a kernel that is gone, where the surroundings say more than usual tells.
 func (s *session) crashHint(usual string) string {
 	if s.console.says("likely just ran out of space") { // arch/um/kernel/trap.c, about SIGBUS
+		if s.memory != nil {
+			return "the host had no more memory, and a kernel that can't have a page of its memory dies: give the sub-kernels less memory, or run fewer at once"
+		}
 		return s.rt.scratch.base + ", where guest memory lies, was full, and a kernel that can't have a page of its memory dies: " + memoryHint
 	}
 	if s.phase == booting && s.console.says("ptrace") {

@@ -46,6 +46,9 @@ func examine(ctx context.Context, asJSON bool) error {
 		Kernels: newFinder(), MemoryDirs: uml.MemoryCandidates(), Memory: usualMemory, CacheDir: cacheDir(), Boot: bootOnce,
 		PrivateNetwork: func(ctx context.Context) error { return kernelnet.Check(ctx, kernelnet.Private, false) },
 	}
+	if uml.WantHugePages() {
+		o.HugePages = uml.TryHugePages
+	}
 	if root, err := rundir.Root(); err == nil {
 		o.StateDir = root
 	}

@@ -282,6 +282,9 @@ func TestKernelIsConfined(t *testing.T) {
 			if got := procFile(t, p.pid, "oom_score_adj")[""]; got != "500" {
 				t.Errorf("the kernel's oom_score_adj is %q, want 500", got)
 			}
+			if n := hugelyMapped(t, p.pid); n == 0 {
+				t.Error("none of the kernel's memory is on huge pages; sekexe doctor says whether the host has them")
+			}
 			if limits := procFile(t, p.pid, "limits")["*"]; !strings.Contains(limits, "Max core file size        0                    0 ") {
 				t.Errorf("the kernel may dump core:\n%s", limits)
 			}
@@ -297,6 +300,21 @@ func TestKernelIsConfined(t *testing.T) {
 	if got := exitStatus(t, cmd.Wait()); got != 0 {
 		t.Errorf("exit status %d", got)
 	}
+}
+
+// hugelyMapped is how much shared memory a process has mapped by huge pages, in KiB (proc_pid_smaps(5)).
+func hugelyMapped(t *testing.T, pid int) (n int) {
+	t.Helper()
+	for _, l := range strings.Split(procFile(t, pid, "smaps")["*"], "\n") {
+		if w := strings.Fields(l); len(w) == 3 && w[0] == "ShmemPmdMapped:" {
+			kb, err := strconv.Atoi(w[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			n += kb
+		}
+	}
+	return n
 }
 
 // procFile reads the lines NAME: VALUE of a process's file; "*" is all of it, "" what has no name.

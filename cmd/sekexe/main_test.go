@@ -245,7 +245,7 @@ func (s *sandbox) config() string { return filepath.Join(s.dir, ".config") }
 // vars are the environment variables that make a process live in the sandbox.
 func (s *sandbox) vars() []string {
 	return []string{
-		"HOME=" + s.home(), "XDG_STATE_HOME=" + s.state(), "XDG_CACHE_HOME=" + s.cache(), "XDG_CONFIG_HOME=" + s.config(), "SEKEXE_MEMORY_DIR=" + s.memory,
+		"HOME=" + s.home(), "XDG_STATE_HOME=" + s.state(), "XDG_CACHE_HOME=" + s.cache(), "XDG_CONFIG_HOME=" + s.config(), "SEKEXE_MEMORY_DIR=" + s.memory, "SEKEXE_HUGE_PAGES=on",
 		"SEKEXE_KERNEL=" + s.kernel, "KERNEL=" + s.kernel, "EXAMPLES=" + examples(), "LANG=C.UTF-8", "TERM=xterm", "GOCACHE=" + goCache(),
 		"GORACE=atexit_sleep_ms=0", // with the race detector, each start of sekexe would else take a second more
 	}

@@ -87,6 +87,8 @@ type Own struct {
 	Private []string
 	// Read and Write are open files that the kernel opens once more by their descriptors, whatever their paths are: Write to change them, too.
 	Read, Write []*os.File
+	// Folder, if set, is an open folder that may be changed and read, wherever it is.
+	Folder *os.File
 }
 
 // devices are the device files that a kernel opens by itself, with more than reading. The others of /dev are not for it: they can hold
@@ -211,6 +213,9 @@ func (d *Domain) Allow(o Own) error {
 				return err
 			}
 		}
+	}
+	if o.Folder != nil {
+		return d.rules.allowOpen(o.Folder, readFile|change)
 	}
 	return nil
 }

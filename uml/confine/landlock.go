@@ -117,12 +117,17 @@ func (r *ruleset) allowAt(folder int, name string, dir bool, rights uint64) erro
 	return nil
 }
 
-// allowFile grants rights to an open file.
+// allowFile grants rights to an open file that is no folder.
 func (r *ruleset) allowFile(f *os.File, rights uint64) error {
+	return r.allowOpen(f, rights&forFiles)
+}
+
+// allowOpen grants rights to an open file, or to an open folder and all in it.
+func (r *ruleset) allowOpen(f *os.File, rights uint64) error {
 	if r.rules++; r.rules > maxRules {
 		return fmt.Errorf("%s: %w", f.Name(), errTooMany)
 	}
-	attr := unix.LandlockPathBeneathAttr{Allowed_access: rights & forFiles & r.handled, Parent_fd: int32(f.Fd())}
+	attr := unix.LandlockPathBeneathAttr{Allowed_access: rights & r.handled, Parent_fd: int32(f.Fd())}
 	_, _, errno := unix.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, uintptr(r.fd), unix.LANDLOCK_RULE_PATH_BENEATH, uintptr(unsafe.Pointer(&attr)), 0, 0, 0)
 	runtime.KeepAlive(f)
 	if errno != 0 {

@@ -34,6 +34,8 @@ type Check struct {
 // Options say what to check. A field that is empty leaves its checks out.
 type Options struct {
 	Kernels *kernel.Finder
+	// HugePages makes a place of huge pages for guest memory, and removes it.
+	HugePages func() error
 	// MemoryDirs are the folders that may hold guest memory, in the order in which they are tried.
 	MemoryDirs []string
 	// Memory is what a sub-kernel takes by default, in bytes.
@@ -54,7 +56,13 @@ func Run(ctx context.Context, o Options) []Check {
 		add(checkKernel(ctx, o.Kernels)...)
 	}
 	add(checkPtrace(ctx), checkSeccomp())
-	add(checkMemoryDirs(o.MemoryDirs, o.Memory)...)
+	huge := false
+	if o.HugePages != nil {
+		c := checkHugePages(o.HugePages)
+		huge = c.Status == OK
+		add(c)
+	}
+	add(checkMemoryDirs(o.MemoryDirs, o.Memory, huge)...)
 	add(checkMemory("/proc/meminfo", o.Memory), checkCPUs(), checkProcesses(), checkFiles(), checkPids("/proc/self/cgroup", "/sys/fs/cgroup"),
 		checkGroupMemory("/proc/self/cgroup", "/sys/fs/cgroup", o.Memory))
 	if o.CacheDir != "" {

@@ -11,9 +11,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// checkHugePages tries whether guest memory can lie on huge pages.
+func checkHugePages(open func() error) Check {
+	if err := open(); err != nil {
+		return Check{
+			"huge pages", Warn, fmt.Sprintf("%v; guest memory will lie on small pages, and guests start slower", err),
+			"root can always have them; others need user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns) and Linux 5.2 with transparent huge pages",
+		}
+	}
+	return Check{Name: "huge pages", Status: OK, Detail: "guest memory can lie on them"}
+}
+
 // checkMemoryDirs looks at the folders for guest memory. The first that serves is taken; those before it are worth a warning, and those
-// after it don't matter.
-func checkMemoryDirs(dirs []string, need int64) []Check {
+// after it don't matter. If there is another place for guest memory, none has to serve.
+func checkMemoryDirs(dirs []string, need int64, elsewhere bool) []Check {
 	if len(dirs) == 0 {
 		return nil
 	}
@@ -34,7 +45,7 @@ func checkMemoryDirs(dirs []string, need int64) []Check {
 		}
 		checks = append(checks, c)
 	}
-	if !served {
+	if !served && !elsewhere {
 		for n := range checks {
 			checks[n].Status = Fail
 		}

@@ -162,7 +162,7 @@ func TestCheckMemoryDirs(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := checkMemoryDirs(tt.dirs, 4096)
+			got := checkMemoryDirs(tt.dirs, 4096, false)
 			if len(got) != len(tt.want) {
 				t.Fatalf("got %+v, want %d checks", got, len(tt.want))
 			}

@@ -39,7 +39,7 @@ var children = map[string]func() ([]Check, error){
 		if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOEXEC, "size=8m"); err != nil {
 			return nil, fmt.Errorf("mount: %w", err)
 		}
-		return checkMemoryDirs([]string{dir}, 1<<20), nil
+		return checkMemoryDirs([]string{dir}, 1<<20, false), nil
 	},
 	// small has one that is too small.
 	"small": func() ([]Check, error) {
@@ -47,7 +47,7 @@ var children = map[string]func() ([]Check, error){
 		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
 			return nil, fmt.Errorf("mount: %w", err)
 		}
-		return checkMemoryDirs([]string{dir}, 1<<20), nil
+		return checkMemoryDirs([]string{dir}, 1<<20, false), nil
 	},
 	// filtered is under a seccomp filter such as containers have.
 	"filtered": func() ([]Check, error) {

@@ -1,0 +1,156 @@
+package uml
+
+import (
+	"bufio"
+	"bytes"
+	"os"
+	"strconv"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sekexe/sekexe/uml/confine"
+	"github.com/sekexe/sekexe/uml/tmpfs"
+)
+
+// EnvHugePages says whether guest memory shall lie on huge pages: "on" if it can, "off" never. Otherwise it does if it can and EnvMemoryDir names no folder.
+const EnvHugePages = "SEKEXE_HUGE_PAGES"
+
+// A hugeMemory is a file system of huge pages for guest memory. Of a boot's page faults on the host two thirds go with small pages. nil: the
+// host has none, or the user has named another place.
+//
+// A huge page is used up by the first byte in it, so that guests take more than they use: 4 MiB of what a kernel needs for itself, but all of
+// their memory if they want to. So only as much is given out as the host can spare then.
+type hugeMemory struct {
+	root *os.File
+
+	mu   sync.Mutex
+	free int64 // bytes to be given out
+	next int
+}
+
+// openHugeMemory makes one of half of the memory that the host has left.
+func openHugeMemory() *hugeMemory {
+	if !WantHugePages() {
+		return nil
+	}
+	free := availableMemory() / 2
+	if free == 0 {
+		return nil
+	}
+	root, err := tmpfs.Open(free)
+	if err != nil {
+		return nil // there are other places
+	}
+	return &hugeMemory{root: root, free: free}
+}
+
+// WantHugePages says whether guest memory shall lie on huge pages if the host has them.
+func WantHugePages() bool {
+	switch os.Getenv(EnvHugePages) {
+	case "on":
+		return true
+	case "off":
+		return false
+	}
+	return os.Getenv(EnvMemoryDir) == ""
+}
+
+// TryHugePages makes a place of huge pages for guest memory, and removes it.
+func TryHugePages() error {
+	root, err := tmpfs.Open(hugePage)
+	if err != nil {
+		return err
+	}
+	return root.Close()
+}
+
+func (h *hugeMemory) close() {
+	if h != nil {
+		h.root.Close()
+	}
+}
+
+// availableMemory is what the host could give to programs, in bytes; 0: unknown (proc_meminfo(5)).
+func availableMemory() int64 {
+	b, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	for lines := bufio.NewScanner(bytes.NewReader(b)); lines.Scan(); {
+		if w := bytes.Fields(lines.Bytes()); len(w) == 3 && string(w[0]) == "MemAvailable:" {
+			n, _ := strconv.ParseInt(string(w[1]), 10, 64)
+			return n << 10
+		}
+	}
+	return 0
+}
+
+// A memoryFolder is the folder in which one kernel makes the file that is its memory.
+type memoryFolder struct {
+	of   *hugeMemory
+	dir  *os.File // opened with O_PATH
+	name string
+	size int64
+}
+
+// take makes a folder for a kernel with that much memory, in bytes. nil: there is no place for it. changeUser says that the kernel will have another user.
+func (h *hugeMemory) take(size int64, changeUser bool) (*memoryFolder, error) {
+	if h == nil {
+		return nil, nil
+	}
+	size += kernelMemory
+	h.mu.Lock()
+	if h.free < size {
+		h.mu.Unlock()
+		return nil, nil
+	}
+	h.free -= size
+	h.next++
+	f := &memoryFolder{of: h, name: strconv.Itoa(h.next), size: size}
+	h.mu.Unlock()
+	if err := f.make(changeUser); err != nil {
+		f.release()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (f *memoryFolder) make(changeUser bool) error {
+	root := int(f.of.root.Fd())
+	if err := unix.Mkdirat(root, f.name, 0o700); err != nil {
+		return err
+	}
+	if changeUser {
+		if err := unix.Fchownat(root, f.name, confine.Nobody, confine.Nobody, 0); err != nil {
+			return err
+		}
+	}
+	fd, err := unix.Openat(root, f.name, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	f.dir = os.NewFile(uintptr(fd), f.name)
+	return nil
+}
+
+// remove removes the folder: nothing can be put into it any more. The kernel keeps its file, which has no name.
+func (f *memoryFolder) remove() error {
+	if f == nil || f.dir == nil {
+		return nil
+	}
+	f.dir.Close()
+	f.dir = nil
+	return os.RemoveAll("/proc/self/fd/" + strconv.Itoa(int(f.of.root.Fd())) + "/" + f.name)
+}
+
+// release gives the memory back, when the kernel has ended.
+func (f *memoryFolder) release() {
+	if f == nil {
+		return
+	}
+	_ = f.remove() // it is in memory that goes with the run
+	f.of.mu.Lock()
+	f.of.free += f.size
+	f.of.mu.Unlock()
+}
