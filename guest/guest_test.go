@@ -146,3 +146,16 @@ func TestEnvironKeepsWhatIsSet(t *testing.T) {
 		t.Errorf("environ differs (-want +got):\n%s", diff)
 	}
 }
+
+func TestWithCores(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                               "",
+		"processor\t: 0\nmodel\t: UML\n": "processor\t: 0\ncore id\t\t: 0\nmodel\t: UML\n",
+		"processor\t: 0\nx\n\nprocessor\t: 1\nx\n\n": "processor\t: 0\ncore id\t\t: 0\nx\n\nprocessor\t: 1\ncore id\t\t: 1\nx\n\n",
+		"x\nprocessors\t: 0":                         "x\nprocessors\t: 0",
+	} {
+		if got := string(withCores([]byte(text))); got != want {
+			t.Errorf("withCores(%q) = %q, want %q", text, got, want)
+		}
+	}
+}

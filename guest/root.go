@@ -107,6 +107,7 @@ func (p *initProcess) makeRoot(s *wire.Spec, n *network) error {
 		{"enter the root", func() error { return p.enterRoot(s) }},
 		{"mount the devices", func() error { return mountDevices(s) }},
 		{"mount the system's file systems", func() error { return mountSystem(s) }},
+		{"describe the CPUs", func() error { return describeCPUs(p.notice) }},
 		{"lay files over the root", func() error { return readOnlyExtras(s, p.notice) }},
 		{"open resolv.conf", n.openResolv},
 		{"link the devices", linkDevices},
