@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/sekexe/sekexe/orchestrator"
 )
@@ -68,13 +69,18 @@ func (c *console) keep(p []byte) {
 }
 
 // lpjPattern is in the line of init/calibrate.c.
-var lpjPattern = regexp.MustCompile(`BogoMIPS \(lpj=(\d+)\)`)
+var lpjPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`BogoMIPS \(lpj=(\d+)\)`) })
 
-// levelPattern is the level before a line that the kernel prints with it, as it does after some panics.
-var levelPattern = regexp.MustCompile(`^<[0-7]>`)
+// withoutLevel takes off the level before a line that the kernel prints with it, as it does after some panics.
+func withoutLevel(line []byte) []byte {
+	if len(line) >= 3 && line[0] == '<' && '0' <= line[1] && line[1] <= '7' && line[2] == '>' {
+		return line[3:]
+	}
+	return line
+}
 
 func (c *console) endLine() {
-	l := clean(string(levelPattern.ReplaceAll(c.line, nil)))
+	l := clean(string(withoutLevel(c.line)))
 	c.line = c.line[:0]
 	if l == "" {
 		return
@@ -87,7 +93,7 @@ func (c *console) endLine() {
 		c.panic = l
 	}
 	if c.learn && c.learned == 0 {
-		if m := lpjPattern.FindStringSubmatch(l); m != nil {
+		if m := lpjPattern().FindStringSubmatch(l); m != nil {
 			c.learned, _ = strconv.ParseUint(m[1], 10, 64) // 0, unknown, if it has too many digits
 		}
 	}

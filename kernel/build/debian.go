@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/sekexe/sekexe/kernel"
 )
@@ -91,7 +92,7 @@ func mirror(ctx context.Context) (string, error) {
 	return "", withHint(errors.New("find Debian's mirror in apt's configuration: there is none"), "run apt-get update first, or use --source or --version")
 }
 
-var sourcePackage = regexp.MustCompile(`^linux-source-([0-9.]+)$`)
+var sourcePackage = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^linux-source-([0-9.]+)$`) })
 
 // newest returns the newest linux-source package and its version.
 func (a *apt) newest(ctx context.Context) (pkg, version string, err error) {
@@ -101,7 +102,7 @@ func (a *apt) newest(ctx context.Context) (pkg, version string, err error) {
 	}
 	best := ""
 	for _, n := range strings.Fields(string(out)) {
-		if m := sourcePackage.FindStringSubmatch(n); m != nil && (best == "" || kernel.CompareVersions(m[1], best) > 0) {
+		if m := sourcePackage().FindStringSubmatch(n); m != nil && (best == "" || kernel.CompareVersions(m[1], best) > 0) {
 			best = m[1]
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/sekexe/sekexe/kernel/config"
 )
@@ -35,7 +36,9 @@ func Flavours() []string {
 }
 
 // setPattern is a line of a configuration.
-var setPattern = regexp.MustCompile(`^CONFIG_[A-Za-z0-9_]+=(y|m|n|-?[0-9]+|0x[0-9a-fA-F]+|"[^"\n]*")$`)
+var setPattern = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^CONFIG_[A-Za-z0-9_]+=(y|m|n|-?[0-9]+|0x[0-9a-fA-F]+|"[^"\n]*")$`)
+})
 
 // text is the whole fragment: later lines win.
 func (r Recipe) text() (string, error) {
@@ -63,7 +66,7 @@ func (r Recipe) text() (string, error) {
 		fmt.Fprintf(&b, "%s\n", t)
 	}
 	for _, s := range r.Set {
-		if !setPattern.MatchString(s) {
+		if !setPattern().MatchString(s) {
 			return "", withHint(fmt.Errorf("symbol %q: set it: it makes no sense", s), "write CONFIG_X=y, =m, =n, =NUMBER or =\"TEXT\"")
 		}
 		b.WriteString(s + "\n")

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // A Source is where a kernel's source comes from.
@@ -86,13 +87,13 @@ func makefileVersion(r io.Reader) (string, error) {
 		return "", err
 	}
 	version := v["VERSION"] + "." + v["PATCHLEVEL"] + "." + v["SUBLEVEL"]
-	if !versionPattern.MatchString(version) {
+	if !versionPattern().MatchString(version) {
 		return "", errors.New("it has no kernel version in its first lines")
 	}
 	return version + v["EXTRAVERSION"], nil
 }
 
-var versionPattern = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+$`)
+var versionPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+$`) })
 
 // hashFolder hashes what tells a changed tree from an unchanged one without reading a gigabyte.
 func hashFolder(dir string) (string, error) {

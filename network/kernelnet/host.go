@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // openHost makes the segments in the network namespace of this process.
@@ -114,11 +115,11 @@ func (r *record) wantForwarding6() {
 	r.want("net/ipv6/conf/all/forwarding", "1")
 }
 
-var shortRun = regexp.MustCompile(`^[a-z0-9]{1,6}$`)
+var shortRun = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9]{1,6}$`) })
 
 // hostTag begins the names of a run's links.
 func hostTag(run string) string {
-	if !shortRun.MatchString(run) {
+	if !shortRun().MatchString(run) {
 		h := sha256.Sum256([]byte(run))
 		run = strings.ToLower(base32.StdEncoding.EncodeToString(h[:])[:6])
 	}

@@ -22,6 +22,7 @@ import (
 	"net/netip"
 	"os"
 	"regexp"
+	"sync"
 )
 
 // Scopes and kinds.
@@ -104,14 +105,14 @@ func Open(ctx context.Context, s Spec) (*Net, error) {
 	return openPrivate(ctx, &s)
 }
 
-var runID = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9-]{0,63}$`)
+var runID = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9-]{0,63}$`) })
 
 // check finds what no kernel would be needed for to see that it is wrong. The file's author is told of it elsewhere, by diagnostics.
 func (s *Spec) check() error {
 	if s.Scope != Private && s.Scope != Host {
 		return fmt.Errorf("kernelnet: unknown scope %q", s.Scope)
 	}
-	if !runID.MatchString(s.Run) {
+	if !runID().MatchString(s.Run) {
 		return fmt.Errorf("kernelnet: the run's id %q: it must be of letters, digits and hyphens", s.Run)
 	}
 	for i := range s.Segments {
