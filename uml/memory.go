@@ -19,8 +19,8 @@ const EnvHugePages = "SEKEXE_HUGE_PAGES"
 // A hugeMemory is a file system of huge pages for guest memory. Of a boot's page faults on the host two thirds go with small pages. nil: the
 // host has none, or the user has named another place.
 //
-// A huge page is used up by the first byte in it, so that guests take more than they use: 4 MiB of what a kernel needs for itself, but all of
-// their memory if they want to. So only as much is given out as the host can spare then.
+// A huge page is used up by the first byte in it, so that guests take more than they use: as a rule 4 MiB more, but all of their memory if they want to.
+// So no more is given out than the host has left; who comes then gets small pages.
 type hugeMemory struct {
 	root *os.File
 
@@ -29,16 +29,16 @@ type hugeMemory struct {
 	next int
 }
 
-// openHugeMemory makes one of half of the memory that the host has left.
+// openHugeMemory makes one of the memory that the host has left.
 func openHugeMemory() *hugeMemory {
 	if !WantHugePages() {
 		return nil
 	}
-	free := availableMemory() / 2
+	free := availableMemory()
 	if free == 0 {
 		return nil
 	}
-	root, err := tmpfs.Open(free)
+	root, err := tmpfs.Open(2 * free) // a kernel's file has a little more in it than the guest's memory, and may never meet this bound
 	if err != nil {
 		return nil // there are other places
 	}
@@ -99,7 +99,6 @@ func (h *hugeMemory) take(size int64, changeUser bool) (*memoryFolder, error) {
 	if h == nil {
 		return nil, nil
 	}
-	size += kernelMemory
 	h.mu.Lock()
 	if h.free < size {
 		h.mu.Unlock()

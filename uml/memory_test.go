@@ -48,7 +48,7 @@ func TestHugeMemory(t *testing.T) {
 	if err != nil || one == nil {
 		t.Fatalf("take: %v, %v", one, err)
 	}
-	if two, err := h.take(1, false); two != nil || err != nil {
+	if two, err := h.take(2*kernelMemory+1, false); two != nil || err != nil {
 		t.Errorf("more than there is: %v, %v", two, err)
 	}
 	dir := "/proc/self/fd/" + strconv.Itoa(int(one.dir.Fd()))
