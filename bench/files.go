@@ -1,42 +1,66 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strings"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// fileJobs are what fileScenes measure in a folder. The archive goes through a pipe, because tar reads nothing if it writes to /dev/null itself.
-var fileJobs = []struct{ name, shell string }{
-	{"tar", "tar cf - . | cat >/dev/null"},
-	{"find", "find . -size +1G"},
-	{"git", "git status --porcelain >/dev/null"},
-	{"build", "out=$(mktemp -d) && for f in src/*.c; do gcc -c -Isrc -o $out/$(basename $f .c).o $f || exit; done; rm -r $out"},
+// A fileJob is something that is done with a folder full of files, as a line of shell. $OUT is a folder for what it makes, in memory in a guest.
+type fileJob struct {
+	name, shell string
+	// prepare is done before each run, and not measured. $STD is the folder of stdCache.
+	prepare string
+	program string // that it can't do without
 }
 
-// A fileKind is a kind of root or mount, with the flags that make it show, or hold, the tree at fileTarget.
+// fileJobs are what fileScenes measure in a folder. The archive goes through a pipe, because tar reads nothing if it writes to /dev/null itself.
+var fileJobs = []fileJob{
+	{name: "tar", shell: "tar cf - . | cat >/dev/null"},
+	{name: "find", shell: "find . -size +1G"},
+	{name: "git", shell: "git status --porcelain >/dev/null", program: "git"},
+	{name: "build", shell: "for f in src/*.c; do gcc -c -Isrc -o $OUT/$(basename $f .c).o $f || exit; done", program: "gcc"},
+	{name: "go", prepare: "cp -r $STD $OUT/cache", shell: "cd go && GOCACHE=$OUT/cache " + goBuild + " -o $OUT/program .", program: "go"},
+}
+
+// goBuild asks nothing of the network, and doesn't look for a version of the module in git.
+const goBuild = "GOTOOLCHAIN=local GOPROXY=off GOFLAGS= GOWORK=off CGO_ENABLED=0 go build -buildvcs=false"
+
+// A fileKind is a kind of root or mount, with the flags that make it show, or hold, the tree.
 type fileKind struct {
 	name  string
-	flags func(tree string) []string
-	// copied means that the job copies the tree there first.
-	copied bool
-	extra  bool // is left out where no scene is named
+	flags func(*fileTree) []string
+	// inRoot means that the tree lies where it does on the host, otherwise it is at fileTarget.
+	inRoot bool
+	// copied means that the job copies the tree there first, moved that the times and inodes of its files aren't those that git knows.
+	copied, moved bool
+	program       string // that it can't do without
+	extra         bool   // is left out where no scene is named
 }
 
 const fileTarget = "/bench"
 
+// mounted are the flags for a mount of the tree.
+func mounted(mode string) func(*fileTree) []string {
+	return func(t *fileTree) []string { return []string{"-v", t.dir + ":" + fileTarget + ":" + mode} }
+}
+
 var fileKinds = []fileKind{
-	{name: "root", flags: func(string) []string { return nil }},
-	{name: "ro", flags: func(tree string) []string { return []string{"-v", tree + ":" + fileTarget} }},
-	{name: "rw", flags: func(tree string) []string { return []string{"-v", tree + ":" + fileTarget + ":rw"} }},
-	{name: "overlay", flags: func(tree string) []string { return []string{"-v", tree + ":" + fileTarget + ":overlay"} }},
-	{name: "memory", extra: true, flags: func(string) []string { return nil }, copied: true},
-	{name: "disk", flags: func(string) []string { return []string{"--disk", fileTarget + "=1G"} }, copied: true},
+	{name: "root", flags: func(*fileTree) []string { return nil }, inRoot: true},
+	{name: "root-ro", flags: func(t *fileTree) []string { return append(t.selfFlags(), "--root", "ro") }, inRoot: true, extra: true},
+	{name: "root-dir", flags: func(t *fileTree) []string { return t.rootFlags(t.system) }},
+	{name: "root-ext4", flags: func(t *fileTree) []string { return t.rootFlags(t.ext4) }, moved: true, program: "mke2fs"},
+	{name: "root-erofs", flags: func(t *fileTree) []string { return t.rootFlags(t.erofs) }, moved: true, program: "mkfs.erofs", extra: true},
+	{name: "ro", flags: mounted("ro")},
+	{name: "rw", flags: mounted("rw")},
+	{name: "overlay", flags: mounted("overlay")},
+	{name: "memory", extra: true, flags: func(*fileTree) []string { return nil }, copied: true, moved: true},
+	{name: "disk", flags: func(*fileTree) []string { return []string{"--disk", fileTarget + "=1G"} }, copied: true, moved: true},
 }
 
 // fileScenes are each job on each kind, first with nothing of the tree in the guest's memory, and, "-again", with what the first time left there.
@@ -49,7 +73,7 @@ func fileScenes() []scene {
 				if again {
 					name += "-again"
 				}
-				all = append(all, scene{name: name, long: again || k.extra, run: func(e *env) (result, error) { return e.fileScene(j.name, k, again) }})
+				all = append(all, scene{name: name, long: again || k.extra, run: func(e *env) (result, error) { return e.fileScene(&j, &k, again) }})
 			}
 		}
 	}
@@ -57,113 +81,97 @@ func fileScenes() []scene {
 }
 
 // fileScene compares a job on the host with the same in a sub-kernel.
-func (e *env) fileScene(job string, k fileKind, again bool) (result, error) {
-	if job == "git" || job == "build" {
-		if _, err := exec.LookPath(map[string]string{"git": "git", "build": "gcc"}[job]); err != nil {
+func (e *env) fileScene(j *fileJob, k *fileKind, again bool) (result, error) {
+	for _, p := range []string{j.program, k.program} {
+		if p == "" {
+			continue
+		}
+		if _, err := findProgram(p); err != nil {
 			return result{}, fmt.Errorf("%w: %w", errSkip, err)
 		}
 	}
-	tree, err := e.tree()
+	t, err := e.tree()
+	if err == nil {
+		err = t.image(k.program)
+	}
+	if err == nil && j.prepare != "" {
+		err = t.stdCache()
+	}
 	if err != nil {
 		return result{}, err
 	}
-	dir, from := fileTarget, ""
-	switch {
-	case k.copied:
-		from = tree
-	case k.name == "root":
-		dir = tree
+	host := fileRun{Job: j.name, Dir: t.dir, Std: t.std, Again: true}
+	guest := fileRun{Job: j.name, Dir: fileTarget, Std: t.std, Again: again, Moved: k.moved}
+	if k.inRoot {
+		guest.Dir = t.dir
 	}
-	inside := fmt.Sprintf("%s\n%t\n%s\n%s", job, again, dir, from)
-	return e.compare(fmt.Sprintf("%s\ntrue\n%s\n", job, tree), inside, k.flags(tree)...)
+	if k.copied {
+		guest.From = t.dir
+	}
+	return e.compare(host.String(), guest.String(), k.flags(t)...)
 }
 
-// files is such a job, in the words of fileScene. It prints what the job took.
-func files(words []string) (time.Duration, error) {
-	job, again, dir, from := words[0], words[1] == "true", words[2], words[3]
-	shell := ""
-	for _, j := range fileJobs {
-		if j.name == job {
-			shell = j.shell
-		}
+// A fileRun is one run of a job, in the words of fileKind.
+type fileRun struct {
+	Job, Dir, From, Std string
+	Again, Moved        bool
+}
+
+// String is how a run is told to this program inside.
+func (r *fileRun) String() string {
+	b, _ := json.Marshal(r)
+	return string(b)
+}
+
+// files does a run, and returns what it took.
+func files(text string) (time.Duration, error) {
+	var r fileRun
+	if err := json.Unmarshal([]byte(text), &r); err != nil {
+		return 0, err
 	}
-	run := func(line string) error {
-		cmd := exec.Command("/bin/sh", "-c", line)
-		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("%s: %w: %s", job, err, out)
-		}
-		return nil
+	i := slices.IndexFunc(fileJobs, func(j fileJob) bool { return j.name == r.Job })
+	if i < 0 {
+		return 0, fmt.Errorf("there is no job %q", r.Job)
 	}
-	if from != "" {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+	if r.From != "" {
+		if err := os.MkdirAll(r.Dir, 0o755); err != nil {
 			return 0, err
 		}
-		if out, err := exec.Command("cp", "-a", from+"/.", dir).CombinedOutput(); err != nil {
+		if out, err := exec.Command("cp", "-a", r.From+"/.", r.Dir).CombinedOutput(); err != nil {
 			return 0, fmt.Errorf("cp: %w: %s", err, out)
 		}
-		if job == "git" { // its index holds times and inodes of the other tree
-			again = true
-		}
 	}
-	if again {
-		if err := run(shell); err != nil {
+	if r.Again || r.Moved && r.Job == "git" {
+		if _, err := r.once(&fileJobs[i]); err != nil {
 			return 0, err
 		}
 	}
-	if from != "" && words[1] != "true" {
+	if r.Moved && !r.Again {
 		unix.Sync()
 		if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0); err != nil {
 			return 0, err
 		}
 	}
-	started := time.Now()
-	err := run(shell)
-	return time.Since(started), err
+	return r.once(&fileJobs[i])
 }
 
-// tree makes the tree of the file scenes, once: a git repository with 4,000 small files in 80 folders, and 6 files of C.
-func (e *env) tree() (string, error) {
-	if e.files != "" {
-		return e.files, nil
-	}
-	dir, err := os.MkdirTemp("", "sekexe-bench-tree-")
+// once does a job once.
+func (r *fileRun) once(j *fileJob) (time.Duration, error) {
+	out, err := os.MkdirTemp("", "sekexe-bench-out-")
 	if err != nil {
-		return "", err
+		return 0, err
 	}
-	e.temp = append(e.temp, dir)
-	if err := os.MkdirAll(filepath.Join(dir, "src"), 0o755); err != nil {
-		return "", err
-	}
-	for i := range 80 {
-		sub := filepath.Join(dir, "data", fmt.Sprint(i))
-		if err := os.MkdirAll(sub, 0o755); err != nil {
-			return "", err
-		}
-		for j := range 50 {
-			text := strings.Repeat(fmt.Sprintf("%d %d\n", i, j), 50+i*j%400)
-			if err := os.WriteFile(filepath.Join(sub, fmt.Sprint(j)), []byte(text), 0o644); err != nil {
-				return "", err
-			}
-		}
-	}
-	for i := range 6 {
-		header := fmt.Sprintf("#include <stdio.h>\n#include <stdlib.h>\nstatic inline int h%d(int n) { return n + %d; }\n", i, i)
-		text := fmt.Sprintf("#include \"h%d.h\"\nint f%d(int n) { printf(\"%%d\", n); return abs(h%d(n)); }\n", i, i, i)
-		for name, b := range map[string]string{"h%d.h": header, "f%d.c": text} {
-			if err := os.WriteFile(filepath.Join(dir, "src", fmt.Sprintf(name, i)), []byte(b), 0o644); err != nil {
-				return "", err
-			}
-		}
-	}
-	if _, err := exec.LookPath("git"); err == nil {
-		cmd := exec.Command("/bin/sh", "-c", "git init -q && git add -A && git -c user.name=x -c user.email=x commit -qm x")
-		cmd.Dir = dir
+	defer os.RemoveAll(out)
+	var took time.Duration
+	for _, line := range []string{j.prepare, j.shell} {
+		cmd := exec.Command("/bin/sh", "-c", line)
+		cmd.Dir = r.Dir
+		cmd.Env = append(os.Environ(), "OUT="+out, "STD="+r.Std, "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*")
+		started := time.Now()
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("git: %w: %s", err, out)
+			return 0, fmt.Errorf("%s: %w: %s", j.name, err, out)
 		}
+		took = time.Since(started)
 	}
-	e.files = dir
-	return dir, nil
+	return took, nil
 }

@@ -29,8 +29,8 @@ type env struct {
 	count   int
 	mu      sync.Mutex
 	idled   *idleFigures
-	temp    []string // files and folders to remove
-	files   string   // the tree of the file scenes
+	temp    []string  // files and folders to remove
+	files   *fileTree // of the file scenes
 	docker  map[string][]dockerFigures
 }
 

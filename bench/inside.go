@@ -34,8 +34,8 @@ var insideJobs = map[string]func() (time.Duration, error){
 // inside is the program in its role of a job.
 func inside(job string) error {
 	f := insideJobs[job]
-	if words := strings.Split(job, "\n"); len(words) == 4 {
-		f = func() (time.Duration, error) { return files(words) }
+	if strings.HasPrefix(job, "{") {
+		f = func() (time.Duration, error) { return files(job) }
 	}
 	if f == nil {
 		return fmt.Errorf("inside: there is no job %q", job)

@@ -21,10 +21,11 @@ const LockFile = ".sekexe.lock.hcl"
 // lockFormat is the format of locks. Another one is refused.
 const lockFormat = 1
 
-// A Lock says exactly which kernels the kernel blocks of a project are.
+// A Lock says exactly which kernels the kernel blocks of a project are, and which images its roots.
 type Lock struct {
-	// Kernels are sorted by name, each of which stands once.
+	// Kernels are sorted by name, each of which stands once, and so are Images.
 	Kernels []LockedKernel
+	Images  []LockedImage
 }
 
 // A LockedKernel is one kernel. Either SHA256 is set, or all of the fields below it.
@@ -61,9 +62,10 @@ var (
 	flavourNames = newPattern(`^[a-z][a-z0-9-]{0,31}$`)
 )
 
-// Sort sorts the kernels by name.
+// Sort sorts the kernels and the images by name.
 func (l *Lock) Sort() {
 	slices.SortFunc(l.Kernels, func(a, b LockedKernel) int { return strings.Compare(a.Name, b.Name) })
+	l.sortImages()
 }
 
 // Kernel returns what is locked for the kernel block of a name.
@@ -105,7 +107,12 @@ func (l *Lock) Write(w io.Writer) error {
 			b.str(a.name, *a.field(k))
 		}
 	}
-	text := append([]byte("# sekexe lock has written this file: sekexe up --locked boots these kernels and no others.\n\n"), hclwrite.Format(f.Bytes())...)
+	for i := range l.Images {
+		b := newBlock(body, "image", l.Images[i].Name)
+		b.str("config", l.Images[i].Config)
+		b.str("manifest", l.Images[i].Manifest)
+	}
+	text := append([]byte("# sekexe lock has written this file: sekexe up --locked boots these kernels and images and no others.\n\n"), hclwrite.Format(f.Bytes())...)
 	if _, err := w.Write(text); err != nil {
 		return fmt.Errorf("lock: write: %w", err)
 	}
@@ -176,23 +183,27 @@ func checkFormat(body hcl.Body, d *Diagnostics) bool {
 	return true
 }
 
-// read reads the kernels.
+// read reads the kernels and the images.
 func (l *Lock) read(body hcl.Body, d *Diagnostics) {
 	c, diags := body.Content(&hcl.BodySchema{
 		Attributes: []hcl.AttributeSchema{{Name: "format"}},
-		Blocks:     []hcl.BlockHeaderSchema{{Type: "kernel", LabelNames: []string{"name"}}},
+		Blocks:     []hcl.BlockHeaderSchema{{Type: "kernel", LabelNames: []string{"name"}}, {Type: "image", LabelNames: []string{"name"}}},
 	})
 	d.add(diags...)
-	places := map[string]hcl.Range{}
+	places := map[[2]string]hcl.Range{}
 	for _, b := range c.Blocks {
-		name := b.Labels[0]
-		first, again := places[name]
-		places[name] = b.DefRange
+		key := [2]string{b.Type, b.Labels[0]}
+		first, again := places[key]
+		places[key] = b.DefRange
 		switch {
-		case !validName(name):
+		case b.Type == "kernel" && !validName(b.Labels[0]):
 			d.errorAt(b.LabelRanges[0], "Invalid name", "The name of a kernel consists of letters, digits, _ and -, begins with a letter or _, and has at most 63 characters.")
+		case b.Type == "image" && !checkLockName(b.Labels[0]):
+			d.errorAt(b.LabelRanges[0], "Invalid name", "An image has its whole name in a lock, such as docker.io/library/alpine:3.20. Write the lock anew with `sekexe lock`.")
 		case again:
 			d.errorAt(b.DefRange, "Duplicate block", fmt.Sprintf("%s stands at %s already. Write the lock anew with `sekexe lock`.", blockTitle(b), place(first)))
+		case b.Type == "image":
+			l.Images = append(l.Images, readLockedImage(b, d))
 		default:
 			l.Kernels = append(l.Kernels, readLocked(b, d))
 		}

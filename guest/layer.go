@@ -79,6 +79,15 @@ func (l *layer) clearEtc(s *wire.Spec) error {
 	return nil
 }
 
+// clearRun takes out of a layer that was kept what an earlier run wrote to /run: it speaks of processes that are gone, and a daemon that finds its
+// file of a process number there may not start. On roots but those of images, a file system in memory is on /run, and there is nothing.
+func (l *layer) clearRun() error {
+	if err := os.RemoveAll(path.Join(l.upper, "run")); err != nil {
+		return &hintError{fmt.Errorf("root: clear /run: %w", err), "remove the folder that persist names, or name another"}
+	}
+	return nil
+}
+
 // closeLayer brings the disk with the upper layer into the state of one that is unmounted, and lets nothing change it any more. It can't be
 // unmounted: the root lies on it.
 func (p *initProcess) closeLayer() {

@@ -80,6 +80,9 @@ func (p *initProcess) overlayRoot(s *wire.Spec, base, root string) error {
 		if err := l.clearEtc(s); err != nil {
 			return err
 		}
+		if err := l.clearRun(); err != nil {
+			return err
+		}
 	}
 	// Files of the guest's own lie in the upper layer from the start, which saves their being copied up.
 	if err := writeEtc(path.Join(l.upper, "etc"), s); err != nil {

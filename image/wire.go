@@ -6,6 +6,8 @@ type Request struct {
 	Name string `json:"name,omitempty"` // written out
 	// Archive is, in place of Name, the absolute path of a file or an image layout with images that a Docker daemon is to load.
 	Archive string `json:"archive,omitempty"`
+	// Resolve asks what the image is, and for nothing to be made of it.
+	Resolve bool `json:"resolve,omitempty"`
 
 	Dir   string `json:"dir"` // of the Store
 	Limit int64  `json:"limit,omitempty"`
@@ -20,6 +22,8 @@ type Reply struct {
 
 	// ID is that of the image, or for an archive the digest of its contents.
 	ID string `json:"id,omitempty"`
+	// Manifest is the digest by which its registry knows the image, if that was asked for by Resolve.
+	Manifest string `json:"manifest,omitempty"`
 
 	Error string `json:"error,omitempty"`
 	Hint  string `json:"hint,omitempty"`

@@ -1,11 +1,14 @@
 package uml
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/sekexe/sekexe/orchestrator"
 )
@@ -34,10 +37,20 @@ func openLayer(r *orchestrator.Root) (disk, error) {
 			d.Size = st.Size()
 		}
 	}
-	if err := d.open(); err != nil {
+	now, err := lowerText(r)
+	if err == nil {
+		err = checkLower(r, now) // before the disk is grown for a root that it isn't for
+	}
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		err = d.open()
+	}
+	if err != nil {
 		return disk{}, err
 	}
-	if err := checkLower(r); err != nil {
+	if err = checkLower(r, now); errors.Is(err, fs.ErrNotExist) { // it is locked, so that nobody else makes the note meanwhile
+		err = writeNote(filepath.Join(r.Persist, layerNote), now)
+	}
+	if err != nil {
 		d.file.Close()
 		return disk{}, err
 	}
@@ -45,33 +58,43 @@ func openLayer(r *orchestrator.Root) (disk, error) {
 }
 
 // checkLower refuses a layer that was made over another root: the files that it has are the changed ones of that, and what an overlay of the two
-// would show isn't defined (Documentation/filesystems/overlayfs.rst). The layer is locked, so that nobody else makes the note meanwhile.
-func checkLower(r *orchestrator.Root) error {
-	note, now := filepath.Join(r.Persist, layerNote), lowerText(r)
-	b, err := os.ReadFile(note)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return writeNote(note, now)
-	case err != nil:
+// would show isn't defined (Documentation/filesystems/overlayfs.rst). The error wraps fs.ErrNotExist if it isn't said what it was made over.
+func checkLower(r *orchestrator.Root, now string) error {
+	b, err := os.ReadFile(filepath.Join(r.Persist, layerNote))
+	if err != nil {
 		return err
-	case string(b) != now+"\n":
-		return withHint(fmt.Errorf("what is there was written over another root, %s, and this one is %s", clean(string(b)), now),
+	}
+	if before := strings.TrimSuffix(string(b), "\n"); before != now {
+		return withHint(fmt.Errorf("what is there was written over another root, %s, and this one is %s", clean(before), now),
 			"remove that folder, with what was kept, or name another one")
 	}
 	return nil
 }
 
-// lowerText names what a root's upper layer lies on: an image by its contents, all else by its name.
-func lowerText(r *orchestrator.Root) string {
+// superblock is how much of a file holds what tells its file system from others: identifier, time and layout, of ext4, squashfs and erofs alike.
+const superblock = 4096
+
+// lowerText names what a root's upper layer lies on: an image by its contents, a file by its path and what its file system says of itself, all else by
+// its name, because it may change from run to run (see keptOptions in package guest).
+func lowerText(r *orchestrator.Root) (string, error) {
 	switch {
 	case r.Image != "":
-		return "image " + r.ImageID
+		return "image " + r.ImageID, nil
 	case r.FileSystem != "":
-		return "file " + r.Source
+		f, err := os.Open(r.Source)
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		h := sha256.New()
+		if _, err := io.CopyN(h, f, superblock); err != nil && err != io.EOF {
+			return "", fmt.Errorf("%s: read it: %w", r.Source, err)
+		}
+		return fmt.Sprintf("file %s with the superblock %x", r.Source, h.Sum(nil)[:8]), nil
 	case r.Source != "":
-		return "folder " + r.Source
+		return "folder " + r.Source, nil
 	}
-	return "this machine's files"
+	return "this machine's files", nil
 }
 
 // writeNote writes a file as a whole or not at all.

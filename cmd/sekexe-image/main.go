@@ -56,7 +56,14 @@ func serve(in io.Reader, out io.Writer) error {
 		Progress: func(p fetch.Progress) { reply(image.Reply{Phase: p.Phase, Done: p.Done, Total: p.Total}) },
 	}
 	do := fetch.Fetch
-	if req.Archive != "" {
+	switch {
+	case req.Resolve:
+		id, manifest, err := fetch.Resolve(ctx, o)
+		r := last(id, err)
+		r.Manifest = manifest
+		reply(r)
+		return nil
+	case req.Archive != "":
 		o.Name, do = req.Archive, fetch.Archive
 	}
 	reply(last(do(ctx, o)))

@@ -28,6 +28,7 @@ type images struct {
 	quiet    bool
 	found    map[[2]string]*image.Image // by name and policy
 	archives map[string]*image.Archive  // by path
+	locked   *imageLock                 // nil: none is
 }
 
 // newImages opens the folder for images.
@@ -72,8 +73,8 @@ func needsImages(plan *orchestrator.Plan) bool {
 }
 
 // findImages brings the images of a plan here and makes them the roots of its jobs, and finds those for its Docker daemons; nil: there are none.
-// change, if it is not nil, may alter what the image says. Nothing has booted yet.
-func findImages(ctx context.Context, plan *orchestrator.Plan, quiet bool, change func(*orchestrator.Job, *orchestrator.Image)) (*images, error) {
+// change, if it is not nil, may alter what the image says; locked, if it is not nil, says which it must be. Nothing has booted yet.
+func findImages(ctx context.Context, plan *orchestrator.Plan, quiet bool, locked *imageLock, change func(*orchestrator.Job, *orchestrator.Image)) (*images, error) {
 	if !needsImages(plan) {
 		return nil, nil
 	}
@@ -81,6 +82,7 @@ func findImages(ctx context.Context, plan *orchestrator.Plan, quiet bool, change
 	if err != nil {
 		return nil, failure(err)
 	}
+	im.locked = locked
 	in := watchSignals(ctx, func() {})
 	defer in.close()
 	ctx, cancel := context.WithCancel(in.ctx)
@@ -126,7 +128,11 @@ func (im *images) use(ctx context.Context, job *orchestrator.Job, change func(*o
 	found := im.found[key]
 	if found == nil {
 		var err error
-		if found, err = im.get(ctx, job.Root.Image, job.Root.Pull); err != nil {
+		get := im.get
+		if im.locked != nil {
+			get = im.getLocked
+		}
+		if found, err = get(ctx, job.Root.Image, job.Root.Pull); err != nil {
 			return err
 		}
 		im.found[key] = found
@@ -198,9 +204,16 @@ func (e *replyError) Hint() string { return e.reply.Hint }
 
 // ask lets the program that makes images bring one here, or look at an archive, of that name, and returns its ID.
 func (im *images) ask(ctx context.Context, name string, req image.Request) (string, error) {
+	r, err := im.askAll(ctx, name, req)
+	return r.ID, err
+}
+
+// askAll is ask, and returns all of the answer.
+func (im *images) askAll(ctx context.Context, name string, req image.Request) (image.Reply, error) {
+	none := image.Reply{}
 	program, err := layDown(imageProgram, cacheDir(), "")
 	if err != nil {
-		return "", err
+		return none, err
 	}
 	req.Dir, req.Limit = im.store.Dir, im.store.Limit
 	cmd := exec.CommandContext(ctx, program)
@@ -211,14 +224,14 @@ func (im *images) ask(ctx context.Context, name string, req image.Request) (stri
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	in, err := cmd.StdinPipe()
 	if err != nil {
-		return "", fmt.Errorf("image %s: start the program that makes images: %w", name, err)
+		return none, fmt.Errorf("image %s: start the program that makes images: %w", name, err)
 	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return "", fmt.Errorf("image %s: start the program that makes images: %w", name, err)
+		return none, fmt.Errorf("image %s: start the program that makes images: %w", name, err)
 	}
 	if err := cmd.Start(); err != nil {
-		return "", fmt.Errorf("image %s: start the program that makes images: %w", name, err)
+		return none, fmt.Errorf("image %s: start the program that makes images: %w", name, err)
 	}
 	p := newPullProgress(im.quiet, name)
 	err = json.NewEncoder(in).Encode(req)
@@ -235,11 +248,11 @@ func (im *images) ask(ctx context.Context, name string, req image.Request) (stri
 	err = errors.Join(err, cmd.Wait())
 	switch {
 	case ctx.Err() != nil:
-		return "", ctx.Err()
+		return none, ctx.Err()
 	case last.Error != "":
-		return "", &replyError{last}
+		return none, &replyError{last}
 	case last.ID == "" || err != nil:
-		return "", fmt.Errorf("image %s: make it: the program that makes images has ended without an answer: %w", name, err)
+		return none, fmt.Errorf("image %s: make it: the program that makes images has ended without an answer: %w", name, err)
 	}
-	return last.ID, nil
+	return last, nil
 }

@@ -22,10 +22,10 @@ func newLockCommand() *cobra.Command {
 	var p projectFlags
 	cmd := &cobra.Command{
 		Use:   "lock [flags]",
-		Short: "Write down exactly which kernels a file's kernel blocks are",
+		Short: "Write down exactly which kernels and images a file's sub-kernels boot",
 		Long: `lock writes ` + config.LockFile + ` beside the first file: for each kernel block the kernel's version and the hashes of the source and the
-configuration that it was built of or, of one that sekexe did not build, the hash of the executable. sekexe up --locked boots these kernels
-and no others.`,
+configuration that it was built of or, of one that sekexe did not build, the hash of the executable; for each image that is a root its digests,
+as its registry or its file says by now. sekexe up --locked boots these kernels and images and no others.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			project, err := p.load()
@@ -58,9 +58,14 @@ func lockProject(ctx context.Context, p *config.Project) error {
 	if missing {
 		say("hint", buildHint)
 	}
-	if failed {
+	images, err := resolveImages(ctx, p)
+	if err != nil {
+		return err
+	}
+	if failed || images == nil {
 		return status(exitFailed)
 	}
+	lock.Images = images
 	lock.Sort()
 	name := filepath.Join(p.Dir, config.LockFile)
 	if err := writeWhole(name, lock.Write); err != nil {
@@ -115,16 +120,19 @@ func hashFile(name string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// checkLock says in what the kernels of the plan differ from those that are locked, and sets the paths of those that don't.
-func (k *kernelBuilder) checkLock(ctx context.Context, f *projectFlags, p *config.Project, plan *orchestrator.Plan) error {
+// checkLock says in what the kernels of the plan differ from those that are locked, and sets the paths of those that don't. It returns which
+// images are locked.
+func (k *kernelBuilder) checkLock(ctx context.Context, f *projectFlags, p *config.Project, plan *orchestrator.Plan) (*imageLock, error) {
 	lock, diags := config.ReadLock(p.Dir)
 	if err := f.show(diags); err != nil {
-		return failure(err)
+		return nil, failure(err)
 	}
 	if lock == nil {
-		return status(exitUsage)
+		return nil, status(exitUsage)
 	}
+	images := &imageLock{dir: p.Dir, lock: lock}
 	ok := checkNamed(plan)
+	ok = images.check(plan) && ok
 	paths := map[string]string{}
 	for i := range p.Kernels {
 		b := &p.Kernels[i]
@@ -151,13 +159,13 @@ func (k *kernelBuilder) checkLock(ctx context.Context, f *projectFlags, p *confi
 	}
 	if !ok {
 		say("hint", "have the kernels that "+filepath.Join(p.Dir, config.LockFile)+" names, or lock those that are there by sekexe lock")
-		return status(exitFailed)
+		return nil, status(exitFailed)
 	}
 	for i := range plan.Nodes {
 		c := &plan.Nodes[i].Job.Kernel
 		c.Path = paths[c.Name]
 	}
-	return nil
+	return images, nil
 }
 
 // checkNamed says which sub-kernels boot a kernel that can't be locked, because it is not one of a block.

@@ -148,7 +148,7 @@ func runOne(ctx context.Context, f *runFlags, args []string) (err error) {
 		defer w.Close()
 		kernelLog = w
 	}
-	im, err := findImages(ctx, plan, f.quiet, f.useImage)
+	im, err := findImages(ctx, plan, f.quiet, nil, f.useImage)
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ failed, 130 or 143 if up was interrupted: the first Ctrl-C ends the commands, th
 	f.project.add(cmd)
 	fl := cmd.Flags()
 	fl.BoolVar(&f.build, "build", false, "first build the kernels that the file says how to build, those that are missing or have changed")
-	fl.BoolVar(&f.locked, "locked", false, "boot only the kernels that sekexe lock has written down")
+	fl.BoolVar(&f.locked, "locked", false, "boot only the kernels and images that sekexe lock has written down")
 	fl.IntVar(&f.parallel, "parallel", 0, "how many sub-kernels run at once; 0: as many as there are")
 	fl.BoolVar(&f.abortOnFailure, "abort-on-failure", false, "cancel the rest when one fails")
 	fl.DurationVar(&f.timeout, "timeout", 0, "end the run after this time")
@@ -86,10 +86,11 @@ func (f *upFlags) run(ctx context.Context) error {
 	if len(plan.Nodes) == 0 {
 		return misuse("%s: it declares no subkernel: add a block such as subkernel \"hello\" { command = \"uname -a\" }", p.Files[0])
 	}
-	if err := f.findKernels(ctx, p, plan); err != nil {
+	locked, err := f.findKernels(ctx, p, plan)
+	if err != nil {
 		return err
 	}
-	im, err := findImages(ctx, plan, f.mode() == "quiet" || f.mode() == "json", nil)
+	im, err := findImages(ctx, plan, f.mode() == "quiet" || f.mode() == "json", locked, nil)
 	if err != nil {
 		return err
 	}
@@ -120,14 +121,11 @@ func (f *upFlags) run(ctx context.Context) error {
 	return status(rep.ExitCode())
 }
 
-// findKernels finds or builds the kernels that are to be found before anything boots.
-func (f *upFlags) findKernels(ctx context.Context, p *config.Project, plan *orchestrator.Plan) error {
+// findKernels finds or builds the kernels that are to be found before anything boots. With --locked it returns which images the roots must be.
+func (f *upFlags) findKernels(ctx context.Context, p *config.Project, plan *orchestrator.Plan) (*imageLock, error) {
 	k := newKernelBuilder(f.build, f.mode() == "quiet" || f.mode() == "json")
-	if err := k.ready(ctx, p, plan); err != nil {
-		return err
-	}
-	if !f.locked {
-		return nil
+	if err := k.ready(ctx, p, plan); err != nil || !f.locked {
+		return nil, err
 	}
 	k.build = false // what was missing is there by now
 	return k.checkLock(ctx, &f.project, p, plan)

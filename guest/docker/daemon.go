@@ -91,6 +91,10 @@ func findPrograms() error {
 // keyFile is where daemons before 24.0 keep a key by which they are known.
 const keyFile = "/etc/docker/key.json"
 
+// pidFile is where dockerd says that it runs, and doesn't start if a process has the number that it finds there. What it finds in a root that is kept is
+// of a sub-kernel that was killed; in this one none has run.
+const pidFile = "/var/run/docker.pid"
+
 // startDockerd starts dockerd with our settings. Those of the root's /etc/docker are for another one: that of the host, if the root is the host's.
 func (a *agent) startDockerd() (err error) {
 	// A dockerd of the host's own leaves a key that nobody else may read, so neither the root of an ordinary user's guest. Without it, one is made.
@@ -98,6 +102,9 @@ func (a *agent) startDockerd() (err error) {
 		if err := os.Remove(keyFile); err != nil {
 			return fmt.Errorf("dockerd: put the host's key aside: %w", err)
 		}
+	}
+	if err := os.Remove(pidFile); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("dockerd: remove %s of an earlier one: %w", pidFile, err)
 	}
 	config := folder + "/daemon.json"
 	if err := os.WriteFile(config, []byte(a.spec.Config), 0o600); err != nil {

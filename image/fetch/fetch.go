@@ -42,6 +42,22 @@ func Fetch(ctx context.Context, o Options) (string, error) {
 	return id, nil
 }
 
+// Resolve says what an image is, and brings nothing here: its ID and, of one of a registry, the digest of its manifest, by which that knows it.
+func Resolve(ctx context.Context, o Options) (id, manifest string, err error) {
+	w, ctx := newWatch(ctx)
+	defer w.stop()
+	s, err := open(ctx, o.Name, w)
+	if err == nil && s.remote {
+		var h v1.Hash
+		h, err = s.image.Digest()
+		manifest = h.String()
+	}
+	if err != nil {
+		return "", "", fmt.Errorf("image %s: %w", o.Name, stalled(ctx, err))
+	}
+	return s.id, manifest, nil
+}
+
 func fetch(ctx context.Context, o Options) (string, error) {
 	w, ctx := newWatch(ctx)
 	defer w.stop()

@@ -4,6 +4,8 @@
 //	fscheck DIR           check DIR, which is written to
 //	fscheck -make DIR     make the files that -read looks at
 //	fscheck -read DIR     check reading them, and that they can't be written
+//	fscheck -some DIR     make a few of them, for -change
+//	fscheck -change DIR   check changing them
 package main
 
 import (
@@ -36,11 +38,18 @@ func main() {
 		makeTree(args[1])
 		return
 	}
+	if len(args) == 2 && args[0] == "-some" {
+		makeSome(args[1])
+		return
+	}
 	if len(args) == 2 && args[0] == "-read" {
 		args, list, apart = args[1:], readChecks(), false
 	}
+	if len(args) == 2 && args[0] == "-change" {
+		args, list, apart = args[1:], changeChecks(), false
+	}
 	if len(args) != 1 {
-		fmt.Fprintln(os.Stderr, "usage: fscheck [-make|-read] DIR")
+		fmt.Fprintln(os.Stderr, "usage: fscheck [-make|-read|-some|-change] DIR")
 		os.Exit(2)
 	}
 	unix.Umask(0o022)

@@ -14,10 +14,7 @@ const manyFiles = 100_000
 
 // makeTree makes what readChecks look at.
 func makeTree(dir string) {
-	must(os.MkdirAll(dir+"/names", 0o755))
-	for i, n := range odd {
-		write(dir+"/names/"+n, fmt.Sprint(i))
-	}
+	makeSome(dir)
 	must(os.Mkdir(dir+"/many", 0o755))
 	for i := range manyFiles {
 		unix.Close(create(fmt.Sprintf("%s/many/%06d", dir, i)))
@@ -25,6 +22,14 @@ func makeTree(dir string) {
 	fd := create(dir + "/large")
 	try(unix.Pwrite(fd, []byte("large"), 5<<30-5))
 	unix.Close(fd)
+}
+
+// makeSome makes what changeChecks change.
+func makeSome(dir string) {
+	must(os.MkdirAll(dir+"/names", 0o755))
+	for i, n := range odd {
+		write(dir+"/names/"+n, fmt.Sprint(i))
+	}
 	a := write(dir+"/a", "text")
 	must(os.Link(a, dir+"/b"))
 	must(os.Symlink("a", dir+"/l"))
@@ -104,5 +109,62 @@ func readChecks() []check {
 		refuse("chmod", func(dir string) error { return unix.Chmod(dir+"/a", 0o600) }),
 		refuse("times", func(dir string) error { now := time.Now(); return os.Chtimes(dir+"/a", now, now) }),
 		refuse("truncate", func(dir string) error { return unix.Truncate(dir+"/a", 0) }),
+	}
+}
+
+// changeChecks change what makeSome has made, which lies in the lower layer of an overlay.
+func changeChecks() []check {
+	return []check{
+		{name: "change a mode", run: func(dir string) string {
+			before := stat(dir + "/a")
+			must(unix.Chmod(dir+"/a", 0o640))
+			st := stat(dir + "/a")
+			return fmt.Sprintf("%o %t %t", st.Mode, st.Mtim == before.Mtim, st.Uid == before.Uid && st.Gid == before.Gid)
+		}},
+		{name: "change a linked file", run: func(dir string) string {
+			fd := open(dir+"/a", unix.O_WRONLY|unix.O_APPEND, 0)
+			defer unix.Close(fd)
+			try(unix.Write(fd, []byte(" more")))
+			return fmt.Sprintf("%s, %s", read(dir+"/a"), read(dir+"/b"))
+		}},
+		{name: "change names", run: func(dir string) string {
+			var o outcome
+			for i, n := range odd {
+				name := dir + "/names/" + n
+				switch i % 3 {
+				case 0:
+					must(os.Remove(name))
+				case 1:
+					must(os.Rename(name, fmt.Sprint(dir, "/names/", i, "new")))
+					o.expect("renamed", read(fmt.Sprint(dir, "/names/", i, "new")) == fmt.Sprint(i))
+				}
+				_, err := os.Lstat(name)
+				o.expect(fmt.Sprintf("%.12q", n), (err == nil) == (i%3 == 2))
+			}
+			o.expect("listing", len(listing(dir+"/names")) == len(odd)-(len(odd)+2)/3)
+			return o.String()
+		}},
+		{name: "move a folder", run: func(dir string) string {
+			if err := unix.Rename(dir+"/names", dir+"/moved"); err != nil {
+				return errnoName(err)
+			}
+			return fmt.Sprint(len(listing(dir + "/moved")))
+		}},
+		{name: "change a link", run: func(dir string) string {
+			must(os.Remove(dir + "/l"))
+			must(os.Symlink("b", dir+"/l"))
+			return try(os.Readlink(dir + "/l"))
+		}},
+		{name: "change times", run: func(dir string) string {
+			t := time.Unix(1e9+7, 0)
+			must(os.Chtimes(dir+"/b", t, t))
+			return fmt.Sprint(stat(dir + "/b").Mtim.Sec)
+		}},
+		{name: "remove all", run: func(dir string) string {
+			for _, n := range listing(dir) {
+				must(os.RemoveAll(dir + "/" + n))
+			}
+			return fmt.Sprint(len(listing(dir)), " left")
+		}},
 	}
 }
