@@ -78,4 +78,17 @@ subkernel "manager" {
       done
     EOT
   }
+
+  # So does the service's name in the network of the replicas: that of this node asks.
+  step "inner" {
+    timeout = "5m"
+    command = <<-EOT
+      replica=$(docker ps --quiet --filter name=page)
+      seen=
+      until [ "$seen" = "manager worker " ]; do
+        seen=$(for i in 1 2; do printf 'GET / HTTP/1.0\r\n\r\n' | docker exec --interactive $replica /bin/busybox nc page 80 | tail -n 1; done | sort -u | tr '\n' ' ')
+      done
+      echo "inner: $seen"
+    EOT
+  }
 }
