@@ -39,7 +39,7 @@ var dockerSchema = &BlockSchema{
 		{Name: "insecure_registries", Type: "list of strings", Doc: "Registries without TLS: `[\"registry.example:5000\"]`."},
 		{Name: "images", Type: "list of paths", Doc: "Files of images to load before the first step, as `docker save` writes them, or with OCI layouts; patterns (`*`, `?`, `[a-z]`) too."},
 		{Name: "seed", Type: "path", Doc: "A folder of the host that keeps the disk with the loaded images, so that the next start needs not load them."},
-		{Name: "socket", Type: "path", Doc: "A socket on the host that leads to dockerd's, for as long as the sub-kernel runs. Only its owner can use it."},
+		{Name: "socket", Type: "path", Doc: "A socket on the host that leads to dockerd's, for as long as the sub-kernel runs. Only its owner can use it. Each sub-kernel has its own: `\"docker-${each.key}.sock\"`."},
 		{Name: "compose", Type: "path", Doc: "A compose file. `docker compose up` is the sub-kernel's last step, in place of a command, and unless it says `service = false`, it is a service, " +
 			"which is ready when those of the file are healthy."},
 		{Name: "compose_args", Type: "list of strings", Doc: "Arguments for `docker compose up`: `[\"--exit-code-from\", \"tests\"]`."},
@@ -150,15 +150,6 @@ func (d *decoder) daemonConfig(k *Docker) {
 			}
 			k.DataRoot = path.Clean(elem.AsString())
 		}
-	}
-}
-
-// maxSocketPath is the length of the longest path of a socket (sun_path in unix(7) holds 108 bytes with the NUL).
-const maxSocketPath = 107
-
-func (d *decoder) checkSocket(k *Docker) {
-	if len(k.Socket) > maxSocketPath {
-		d.error(d.get("socket"), "Path too long", fmt.Sprintf("%s has %d bytes, and Linux takes %d for a socket. Name a shorter one.", k.Socket, len(k.Socket), maxSocketPath))
 	}
 }
 

@@ -53,6 +53,7 @@ type loader struct {
 	kernelOrder []*kernelBlock
 	networks    *networkSet
 	subkernels  *instanceSet
+	sockets     map[string]*instance // whose socket of Docker's it is, by its path
 	layers      []rootLayer
 	graph       graph
 }
@@ -65,6 +66,7 @@ func Load(o Options) (*Project, *Diagnostics) {
 		diags:       newDiagnostics(),
 		env:         environment(o.Environ),
 		dirs:        map[string]string{},
+		sockets:     map[string]*instance{},
 		funcs:       map[string]map[string]function.Function{},
 		variables:   map[string]cty.Value{},
 		locals:      map[string]*hcl.Attribute{},
