@@ -3,6 +3,8 @@ package uml
 import (
 	"bufio"
 	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"strconv"
 	"sync"
@@ -29,20 +31,55 @@ type hugeMemory struct {
 	next int
 }
 
-// openHugeMemory makes one of the memory that the host has left.
-func openHugeMemory() *hugeMemory {
+// openHugeMemory makes one of the memory that the host has left. changeUser says that kernels have another user.
+func openHugeMemory(changeUser bool) *hugeMemory {
 	if !WantHugePages() {
 		return nil
 	}
-	free := availableMemory()
-	if free == 0 {
-		return nil
-	}
-	root, err := tmpfs.Open(2 * free) // a kernel's file has a little more in it than the guest's memory, and may never meet this bound
+	h, err := newHugeMemory(changeUser)
 	if err != nil {
 		return nil // there are other places
 	}
-	return &hugeMemory{root: root, free: free}
+	return h
+}
+
+func newHugeMemory(changeUser bool) (*hugeMemory, error) {
+	free := availableMemory()
+	if free == 0 {
+		return nil, errors.New("find out how much memory the host has left: /proc/meminfo doesn't say it")
+	}
+	root, err := tmpfs.Open(2*free, changeUser) // a kernel's file has a little more in it than the guest's memory, and may never meet this bound
+	if err != nil {
+		return nil, err
+	}
+	h := &hugeMemory{root: root, free: free}
+	if err := h.try(changeUser); err != nil {
+		h.close()
+		return nil, err
+	}
+	return h, nil
+}
+
+// try does there what a kernel will: a host's security module may forbid it, or a sandbox around sekexe, and that would keep the kernel from booting.
+func (h *hugeMemory) try(changeUser bool) error {
+	f, err := h.take(0, changeUser)
+	if err != nil {
+		return fmt.Errorf("make a folder: %w", err)
+	}
+	defer f.release()
+	fd, err := unix.Open(f.path()+"/try", unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return fmt.Errorf("make a file: %w", err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Ftruncate(fd, pageSize); err != nil {
+		return fmt.Errorf("enlarge a file: %w", err)
+	}
+	m, err := unix.Mmap(fd, 0, pageSize, unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC, unix.MAP_SHARED)
+	if err != nil {
+		return fmt.Errorf("map a file executable: %w", err)
+	}
+	return unix.Munmap(m)
 }
 
 // WantHugePages says whether guest memory shall lie on huge pages if the host has them.
@@ -58,12 +95,20 @@ func WantHugePages() bool {
 
 // TryHugePages makes a place of huge pages for guest memory, and removes it.
 func TryHugePages() error {
-	root, err := tmpfs.Open(hugePage)
+	h, err := newHugeMemory(confine.Probe().ChangeUser)
 	if err != nil {
 		return err
 	}
-	return root.Close()
+	h.close()
+	if b, err := os.ReadFile(shmemEnabled); err == nil && bytes.Contains(b, []byte("[deny]")) {
+		return errors.New(shmemEnabled + " is deny")
+	}
+	return nil
 }
+
+// shmemEnabled says what the host's kernel lets file systems in memory have: "deny" means none, whatever they were mounted with
+// (Documentation/admin-guide/mm/transhuge.rst).
+const shmemEnabled = "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 
 func (h *hugeMemory) close() {
 	if h != nil {
@@ -89,9 +134,14 @@ func availableMemory() int64 {
 // A memoryFolder is the folder in which one kernel makes the file that is its memory.
 type memoryFolder struct {
 	of   *hugeMemory
-	dir  *os.File // opened with O_PATH
-	name string
+	dir  *os.File // opened with O_PATH; nil: it is closed, or not made
+	name string   // empty: there is none any more
 	size int64
+}
+
+// path leads to the folder in this process.
+func (f *memoryFolder) path() string {
+	return "/proc/self/fd/" + strconv.Itoa(int(f.of.root.Fd())) + "/" + f.name
 }
 
 // take makes a folder for a kernel with that much memory, in bytes. nil: there is no place for it. changeUser says that the kernel will have another user.
@@ -135,12 +185,18 @@ func (f *memoryFolder) make(changeUser bool) error {
 
 // remove removes the folder: nothing can be put into it any more. The kernel keeps its file, which has no name.
 func (f *memoryFolder) remove() error {
-	if f == nil || f.dir == nil {
+	if f == nil || f.name == "" {
 		return nil
 	}
-	f.dir.Close()
-	f.dir = nil
-	return os.RemoveAll("/proc/self/fd/" + strconv.Itoa(int(f.of.root.Fd())) + "/" + f.name)
+	if f.dir != nil {
+		f.dir.Close()
+		f.dir = nil
+	}
+	if err := os.RemoveAll(f.path()); err != nil {
+		return err // release tries it once more
+	}
+	f.name = ""
+	return nil
 }
 
 // release gives the memory back, when the kernel has ended.
@@ -148,7 +204,9 @@ func (f *memoryFolder) release() {
 	if f == nil {
 		return
 	}
-	_ = f.remove() // it is in memory that goes with the run
+	if f.remove() != nil {
+		return // what is in there is in use until the run ends
+	}
 	f.of.mu.Lock()
 	f.of.free += f.size
 	f.of.mu.Unlock()
