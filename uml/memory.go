@@ -1,7 +1,6 @@
 package uml
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -22,7 +21,7 @@ const EnvHugePages = "SEKEXE_HUGE_PAGES"
 // host has none, or the user has named another place.
 //
 // A huge page is used up by the first byte in it, so that guests take more than they use: as a rule 4 MiB more, but all of their memory if they want to.
-// So no more is given out than the host has left; who comes then gets small pages.
+// So no more is given out than the host had left when the run began; who comes then gets small pages.
 type hugeMemory struct {
 	root *os.File
 
@@ -44,9 +43,9 @@ func openHugeMemory(changeUser bool) *hugeMemory {
 }
 
 func newHugeMemory(changeUser bool) (*hugeMemory, error) {
-	free := availableMemory()
+	free := availableMemory("/")
 	if free == 0 {
-		return nil, errors.New("find out how much memory the host has left: /proc/meminfo doesn't say it")
+		return nil, errors.New("no memory is left, or /proc/meminfo doesn't say how much")
 	}
 	root, err := tmpfs.Open(2*free, changeUser) // a kernel's file has a little more in it than the guest's memory, and may never meet this bound
 	if err != nil {
@@ -114,21 +113,6 @@ func (h *hugeMemory) close() {
 	if h != nil {
 		h.root.Close()
 	}
-}
-
-// availableMemory is what the host could give to programs, in bytes; 0: unknown (proc_meminfo(5)).
-func availableMemory() int64 {
-	b, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return 0
-	}
-	for lines := bufio.NewScanner(bytes.NewReader(b)); lines.Scan(); {
-		if w := bytes.Fields(lines.Bytes()); len(w) == 3 && string(w[0]) == "MemAvailable:" {
-			n, _ := strconv.ParseInt(string(w[1]), 10, 64)
-			return n << 10
-		}
-	}
-	return 0
 }
 
 // A memoryFolder is the folder in which one kernel makes the file that is its memory.
