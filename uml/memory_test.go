@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sekexe/sekexe/uml/confine"
 )
 
 func TestHeapPad(t *testing.T) {
@@ -154,6 +156,90 @@ func TestScratchElsewhere(t *testing.T) {
 	if err := s.close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestMemoryFolderConfined is a kernel that a guest has taken over, with the descriptor of its folder.
+func TestMemoryFolderConfined(t *testing.T) {
+	t.Setenv(EnvHugePages, "on")
+	host := confine.Probe()
+	if host.Landlock == 0 {
+		t.Skip("this host has no Landlock")
+	}
+	h := openHugeMemory(host.ChangeUser)
+	if h == nil {
+		t.Fatal("there is none; sekexe doctor says why")
+	}
+	defer h.close()
+	own, err := h.take(1, host.ChangeUser)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := h.take(1, host.ChangeUser)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(other.path()+"/memory", nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	d, err := confine.New(host, confine.Policy{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if err := d.Allow(confine.Own{Folder: own.dir}); err != nil {
+		t.Fatal(err)
+	}
+	fd := int(own.dir.Fd())
+	open := func(name string, flags int) error {
+		file, err := unix.Openat(fd, name, flags|unix.O_CLOEXEC, 0o600)
+		if err == nil {
+			unix.Close(file)
+		}
+		return err
+	}
+	ended, sealed := make(chan struct{}), make(chan struct{})
+	entered := make(chan struct{})
+	confine.Thread(func() {
+		defer close(ended)
+		err := d.Enter()
+		if err != nil {
+			t.Error(err)
+		} else {
+			if err := open("vm_file", unix.O_CREAT|unix.O_EXCL|unix.O_RDWR); err != nil {
+				t.Errorf("make memory: %v", err)
+			}
+			for name, flags := range map[string]int{
+				"..": unix.O_RDONLY | unix.O_DIRECTORY, "../more": unix.O_CREAT | unix.O_RDWR, "../" + other.name: unix.O_RDONLY | unix.O_DIRECTORY,
+				"../" + other.name + "/memory": unix.O_RDWR, "../" + other.name + "/more": unix.O_CREAT | unix.O_RDWR,
+			} {
+				if err := open(name, flags); err != unix.EACCES {
+					t.Errorf("open %s: %v; want EACCES", name, err)
+				}
+			}
+			if err := unix.Renameat(fd, "vm_file", fd, "../vm_file"); err == nil {
+				t.Error("a file was moved out of the folder")
+			}
+		}
+		close(entered)
+		<-sealed
+		for _, name := range []string{"vm_file", "more", "../more"} {
+			if err := open(name, unix.O_CREAT|unix.O_RDWR); err == nil {
+				t.Errorf("%s was made in a folder that is removed", name)
+			}
+		}
+	})
+	<-entered
+	kept, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(kept)
+	fd = kept // as the kernel has its own
+	if err := own.remove(); err != nil {
+		t.Error(err)
+	}
+	close(sealed)
+	<-ended
 }
 
 func TestWantHugePages(t *testing.T) {
