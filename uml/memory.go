@@ -1,8 +1,9 @@
 package uml
 
 import (
-	"bufio"
 	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"strconv"
 	"sync"
@@ -20,7 +21,7 @@ const EnvHugePages = "SEKEXE_HUGE_PAGES"
 // host has none, or the user has named another place.
 //
 // A huge page is used up by the first byte in it, so that guests take more than they use: as a rule 4 MiB more, but all of their memory if they want to.
-// So no more is given out than the host has left; who comes then gets small pages.
+// So no more is given out than the host had left when the run began; who comes then gets small pages.
 type hugeMemory struct {
 	root *os.File
 
@@ -29,20 +30,55 @@ type hugeMemory struct {
 	next int
 }
 
-// openHugeMemory makes one of the memory that the host has left.
-func openHugeMemory() *hugeMemory {
+// openHugeMemory makes one of the memory that the host has left. changeUser says that kernels have another user.
+func openHugeMemory(changeUser bool) *hugeMemory {
 	if !WantHugePages() {
 		return nil
 	}
-	free := availableMemory()
-	if free == 0 {
-		return nil
-	}
-	root, err := tmpfs.Open(2 * free) // a kernel's file has a little more in it than the guest's memory, and may never meet this bound
+	h, err := newHugeMemory(changeUser)
 	if err != nil {
 		return nil // there are other places
 	}
-	return &hugeMemory{root: root, free: free}
+	return h
+}
+
+func newHugeMemory(changeUser bool) (*hugeMemory, error) {
+	free := availableMemory("/")
+	if free == 0 {
+		return nil, errors.New("no memory is left, or /proc/meminfo doesn't say how much")
+	}
+	root, err := tmpfs.Open(2*free, changeUser) // a kernel's file has a little more in it than the guest's memory, and may never meet this bound
+	if err != nil {
+		return nil, err
+	}
+	h := &hugeMemory{root: root, free: free}
+	if err := h.try(changeUser); err != nil {
+		h.close()
+		return nil, err
+	}
+	return h, nil
+}
+
+// try does there what a kernel will: a host's security module may forbid it, or a sandbox around sekexe, and that would keep the kernel from booting.
+func (h *hugeMemory) try(changeUser bool) error {
+	f, err := h.take(0, changeUser)
+	if err != nil {
+		return fmt.Errorf("make a folder: %w", err)
+	}
+	defer f.release()
+	fd, err := unix.Open(f.path()+"/try", unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return fmt.Errorf("make a file: %w", err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Ftruncate(fd, pageSize); err != nil {
+		return fmt.Errorf("enlarge a file: %w", err)
+	}
+	m, err := unix.Mmap(fd, 0, pageSize, unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC, unix.MAP_SHARED)
+	if err != nil {
+		return fmt.Errorf("map a file executable: %w", err)
+	}
+	return unix.Munmap(m)
 }
 
 // WantHugePages says whether guest memory shall lie on huge pages if the host has them.
@@ -58,12 +94,20 @@ func WantHugePages() bool {
 
 // TryHugePages makes a place of huge pages for guest memory, and removes it.
 func TryHugePages() error {
-	root, err := tmpfs.Open(hugePage)
+	h, err := newHugeMemory(confine.Probe().ChangeUser)
 	if err != nil {
 		return err
 	}
-	return root.Close()
+	h.close()
+	if b, err := os.ReadFile(shmemEnabled); err == nil && bytes.Contains(b, []byte("[deny]")) {
+		return errors.New(shmemEnabled + " is deny")
+	}
+	return nil
 }
+
+// shmemEnabled says what the host's kernel lets file systems in memory have: "deny" means none, whatever they were mounted with
+// (Documentation/admin-guide/mm/transhuge.rst).
+const shmemEnabled = "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 
 func (h *hugeMemory) close() {
 	if h != nil {
@@ -71,27 +115,17 @@ func (h *hugeMemory) close() {
 	}
 }
 
-// availableMemory is what the host could give to programs, in bytes; 0: unknown (proc_meminfo(5)).
-func availableMemory() int64 {
-	b, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return 0
-	}
-	for lines := bufio.NewScanner(bytes.NewReader(b)); lines.Scan(); {
-		if w := bytes.Fields(lines.Bytes()); len(w) == 3 && string(w[0]) == "MemAvailable:" {
-			n, _ := strconv.ParseInt(string(w[1]), 10, 64)
-			return n << 10
-		}
-	}
-	return 0
-}
-
 // A memoryFolder is the folder in which one kernel makes the file that is its memory.
 type memoryFolder struct {
 	of   *hugeMemory
-	dir  *os.File // opened with O_PATH
-	name string
+	dir  *os.File // opened with O_PATH; nil: it is closed, or not made
+	name string   // empty: there is none any more
 	size int64
+}
+
+// path leads to the folder in this process.
+func (f *memoryFolder) path() string {
+	return "/proc/self/fd/" + strconv.Itoa(int(f.of.root.Fd())) + "/" + f.name
 }
 
 // take makes a folder for a kernel with that much memory, in bytes. nil: there is no place for it. changeUser says that the kernel will have another user.
@@ -135,12 +169,18 @@ func (f *memoryFolder) make(changeUser bool) error {
 
 // remove removes the folder: nothing can be put into it any more. The kernel keeps its file, which has no name.
 func (f *memoryFolder) remove() error {
-	if f == nil || f.dir == nil {
+	if f == nil || f.name == "" {
 		return nil
 	}
-	f.dir.Close()
-	f.dir = nil
-	return os.RemoveAll("/proc/self/fd/" + strconv.Itoa(int(f.of.root.Fd())) + "/" + f.name)
+	if f.dir != nil {
+		f.dir.Close()
+		f.dir = nil
+	}
+	if err := os.RemoveAll(f.path()); err != nil {
+		return err // release tries it once more
+	}
+	f.name = ""
+	return nil
 }
 
 // release gives the memory back, when the kernel has ended.
@@ -148,7 +188,9 @@ func (f *memoryFolder) release() {
 	if f == nil {
 		return
 	}
-	_ = f.remove() // it is in memory that goes with the run
+	if f.remove() != nil {
+		return // what is in there is in use until the run ends
+	}
 	f.of.mu.Lock()
 	f.of.free += f.size
 	f.of.mu.Unlock()

@@ -67,19 +67,19 @@ var _ orchestrator.Runtime = (*Runtime)(nil)
 // New makes a Runtime, with its scratch folder and its reaper. The errors of folders that won't do say why for each.
 func New(o Options) (*Runtime, error) {
 	end := o.begin("make the scratch folder")
-	huge := openHugeMemory()
+	host := o.Host
+	if host == nil {
+		found := confine.Probe()
+		host = &found
+	}
+	huge := openHugeMemory(host.ChangeUser)
 	s, err := openScratch(o.ID, o.MaxMemory, huge != nil)
 	if err != nil {
 		huge.close()
 		return nil, &MemoryError{err}
 	}
 	end()
-	r := &Runtime{o: o, scratch: s, huge: huge, kernels: map[kernelKey]func() (*kernel.Info, error){}}
-	if o.Host != nil {
-		r.host = *o.Host
-	} else {
-		r.host = confine.Probe()
-	}
+	r := &Runtime{o: o, scratch: s, huge: huge, host: *host, kernels: map[kernelKey]func() (*kernel.Info, error){}}
 	notes := filepath.Join(s.base, cpuDir)
 	end = o.begin("lay down the init")
 	if r.init, err = o.Init(s.base); err != nil {

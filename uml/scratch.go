@@ -53,9 +53,14 @@ func openScratch(id string, need int64, elsewhere bool) (*scratch, error) {
 		errs = append(errs, err)
 	}
 	if elsewhere {
-		for _, c := range MemoryCandidates() {
-			if s, err := scratchBelow(c, id); err == nil {
-				return s, nil
+		for _, exec := range []bool{true, false} { // the reaper may have to be executed there
+			for _, c := range MemoryCandidates() {
+				if exec && checkMemoryDir(c, 0) != nil {
+					continue
+				}
+				if s, err := scratchBelow(c, id); err == nil {
+					return s, nil
+				}
 			}
 		}
 	}

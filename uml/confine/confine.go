@@ -14,7 +14,7 @@ import (
 type Support struct {
 	// Landlock is the version of its interface; 0: there is none.
 	Landlock int
-	// Seccomp says whether system calls can be filtered, Notify whether those of the filter can be decided on by another process.
+	// Seccomp says whether system calls can be filtered, Notify whether those of the filter can be decided on, and made, by another process.
 	Seccomp, Notify bool
 	// Root says whether sekexe is root; ChangeUser whether it can start kernels as somebody else.
 	Root, ChangeUser bool
@@ -28,7 +28,7 @@ func Probe() Support {
 		return seccompAvailable(&n)
 	}
 	s.Seccomp = available(unix.SECCOMP_RET_ERRNO)
-	s.Notify = s.Seccomp && available(notify)
+	s.Notify = s.Seccomp && available(notify) && canFind()
 	if s.Root {
 		caps, err := capabilities()
 		s.ChangeUser = err == nil && canChangeUser(caps)
@@ -52,7 +52,7 @@ func (s Support) Missing() []string {
 	case !s.Seccomp:
 		m = append(m, "without seccomp filters, a guest's root that has taken over its kernel can make every system call, and change modes, owners and times of files")
 	case !s.Notify:
-		m = append(m, "without seccomp's notifications (Linux 5.0), the modes, owners and times of files can't be changed in rw mounts")
+		m = append(m, "without seccomp's notifications and openat2 (Linux 5.6), the modes, owners and times of files can't be changed in rw mounts")
 	}
 	if s.Root && !s.ChangeUser {
 		m = append(m, "kernels run as root, because this process may not change its user")

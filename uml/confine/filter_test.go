@@ -95,3 +95,31 @@ func TestFilter(t *testing.T) {
 		t.Errorf("a call of a 32-bit program: %#x, want %#x", uint32(got), uint32(refuse))
 	}
 }
+
+// TestCanFind has a host that doesn't know openat2, as before Linux 5.6.
+func TestCanFind(t *testing.T) {
+	if !canFind() {
+		t.Error("this host can't find files")
+	}
+	before := Probe()
+	found := make(chan bool)
+	var after Support
+	Thread(func() { // the filter ends with it
+		defer close(found)
+		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			t.Error(err)
+			return
+		}
+		p := append([]unix.SockFilter{load(0)}, call(unix.SYS_OPENAT2, returns(absent))...)
+		if _, err := install(append(p, returns(allow)), false); err != nil {
+			t.Error(err)
+			return
+		}
+		after = Probe()
+	})
+	<-found
+	before.Notify = false
+	if after != before {
+		t.Errorf("Probe() = %+v; want %+v", after, before)
+	}
+}

@@ -392,6 +392,17 @@ func (p *place) find(rel string, flags int) (int, error) {
 	})
 }
 
+// canFind says whether the host has what find takes: Linux 5.6, and no container's filter that doesn't know openat2(2).
+func canFind() bool {
+	p := place{fd: unix.AT_FDCWD}
+	fd, err := p.find(".", unix.O_PATH)
+	if err != nil {
+		return false
+	}
+	unix.Close(fd)
+	return true
+}
+
 // A caller is the thread that waits for an answer.
 type caller struct {
 	pid    int

@@ -12,12 +12,13 @@ import (
 )
 
 // Open makes a file system of at most size bytes, and returns its root folder, which only this user can enter. Memory is taken as files grow,
-// in pages of 2 MiB where the host has such. The errors are those of fsopen(2), fsconfig(2) and fsmount(2), and of clone(2) for a user namespace
-// where this process may not mount in its own: such hosts, and those before Linux 5.2, have no such file system to offer.
-func Open(size int64) (*os.File, error) {
+// in pages of 2 MiB where the host has such. others says that there shall be files of other users, which a file system of a user namespace
+// can't have: without it, such a one is made where this process may not mount. The errors are those of fsopen(2), fsconfig(2) and fsmount(2), and
+// of clone(2) for the user namespace: such hosts, and those before Linux 5.2, have no such file system to offer.
+func Open(size int64, others bool) (*os.File, error) {
 	options := [][2]string{{"size", strconv.FormatInt(size, 10)}, {"mode", "0700"}, {"huge", "always"}}
 	fd, err := mount(options)
-	if err == unix.EPERM {
+	if err == unix.EPERM && !others {
 		fd, err = mountAsUser(options)
 	}
 	if err != nil {

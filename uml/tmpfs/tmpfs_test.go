@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -96,13 +97,82 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestKilled kills the process in the middle of its calls, as the host does when memory ends.
+func TestKilled(t *testing.T) {
+	before := descriptors(t)
+	l := &list{}
+	l.write("/dev/null", "text")
+	kept := l.add(nil, unix.SYS_FSOPEN, l.text("tmpfs"), unix.FSOPEN_CLOEXEC)
+	pid := l.add(nil, unix.SYS_GETPID)
+	l.add(&pid.result, unix.SYS_KILL, 0, uintptr(unix.SIGKILL))
+	late := l.add(nil, unix.SYS_OPEN, l.text("/dev/null"))
+	l.add(&kept.result, unix.SYS_CLOSE)
+	if err := l.run(unix.CLONE_NEWUSER | unix.CLONE_NEWNS); err != unix.EINTR || late.result != unmade {
+		t.Errorf("run: %v, and the call after it was killed returned %#x", err, late.result)
+	}
+	if kept.errno() != 0 {
+		t.Errorf("nothing was open then: %v", kept.errno())
+	}
+	if now := descriptors(t); now != before {
+		t.Errorf("%d descriptors are open, before there were %d", now, before)
+	}
+	var ws unix.WaitStatus
+	if pid, err := unix.Wait4(-1, &ws, unix.WALL|unix.WNOHANG, nil); err != unix.ECHILD {
+		t.Errorf("a process is left: %d, %v", pid, err)
+	}
+}
+
+// TestOthers makes a file as another user, which a file system of a user namespace doesn't let him.
+func TestOthers(t *testing.T) {
+	root, err := Open(1<<20, true)
+	if os.Getuid() != 0 {
+		if !errors.Is(err, unix.EPERM) {
+			t.Errorf("an ordinary user has one for others: %v", err)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	if err := createAs(65534, int(root.Fd())); err != nil {
+		t.Error(err)
+	}
+	own, err := mountAsUser(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(own)
+	if err := createAs(65534, own); err != unix.EOVERFLOW {
+		t.Errorf("in one of a user namespace: %v; want EOVERFLOW", err)
+	}
+}
+
+// createAs makes a file in a folder, which it gives to the user.
+func createAs(id uintptr, folder int) error {
+	if err := unix.Fchownat(folder, "", int(id), int(id), unix.AT_EMPTY_PATH); err != nil {
+		return err
+	}
+	runtime.LockOSThread() // whose user of the file system's it is
+	defer runtime.UnlockOSThread()
+	for _, nr := range []uintptr{unix.SYS_SETFSGID, unix.SYS_SETFSUID} {
+		_, _, _ = unix.RawSyscall(nr, id, 0, 0)
+		defer func() { _, _, _ = unix.RawSyscall(nr, 0, 0, 0) }()
+	}
+	fd, err := unix.Openat(folder, "vm_file", unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
+}
+
 // TestOften opens many at once, while Go's collector is busy and its threads get signals.
 func TestOften(t *testing.T) {
 	for range 4 {
 		t.Run("", func(t *testing.T) {
 			t.Parallel()
 			for range 50 {
-				root, err := Open(1 << 20)
+				root, err := Open(1<<20, false)
 				if err != nil {
 					t.Fatal(err)
 				}

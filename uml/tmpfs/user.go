@@ -17,7 +17,10 @@ type call struct {
 	result uintptr
 }
 
-// errno is the error of a call that was made, and 0 of one that was not.
+// unmade is the result of a call that was not made: EINTR, which none of them has.
+const unmade = ^uintptr(unix.EINTR) + 1
+
+// errno is the error of a call, made or not; 0: it has none.
 func (c *call) errno() unix.Errno {
 	if c.result > ^uintptr(4095) {
 		return unix.Errno(-c.result)
@@ -63,9 +66,10 @@ type list struct {
 func (l *list) add(first *uintptr, number uintptr, args ...uintptr) *call {
 	c := &l.calls[l.n]
 	l.n++
-	c.number, c.first = number, first
+	c.number, c.first, c.result = number, first, unmade
 	copy(c.args[:], args)
-	if number == unix.SYS_FSOPEN || number == unix.SYS_OPEN {
+	switch number {
+	case unix.SYS_OPEN, unix.SYS_FSOPEN, unix.SYS_FSMOUNT:
 		l.open = append(l.open, c)
 	}
 	return c
@@ -113,7 +117,7 @@ func (l *list) run(namespaces uintptr) error {
 	return err
 }
 
-// failed is the error of the call that failed; what was open then is closed. 0: none has.
+// failed is the error of the call that failed, or was not made because the process was killed; what was open then is closed. 0: none is.
 func (l *list) failed() unix.Errno {
 	for i := range l.n {
 		e := l.calls[i].errno()
@@ -121,7 +125,7 @@ func (l *list) failed() unix.Errno {
 			continue
 		}
 		for _, c := range l.open {
-			if c.result != 0 && c.errno() == 0 && !l.closed(c, i) {
+			if c.errno() == 0 && !l.closed(c, i) {
 				_ = unix.Close(int(c.result))
 			}
 		}
@@ -130,9 +134,10 @@ func (l *list) failed() unix.Errno {
 	return 0
 }
 
-// closed says whether one of the calls before the given one has closed what c opened.
-func (l *list) closed(c *call, before int) bool {
-	for i := range before {
+// closed says whether one of the calls up to the last has closed what c opened: it may have if it failed, or if the process was killed in it, and
+// the number may be of another file by now.
+func (l *list) closed(c *call, last int) bool {
+	for i := range last + 1 {
 		if l.calls[i].number == unix.SYS_CLOSE && l.calls[i].first == &c.result {
 			return true
 		}

@@ -16,7 +16,8 @@ func checkHugePages(open func() error) Check {
 	if err := open(); err != nil {
 		return Check{
 			"huge pages", Warn, fmt.Sprintf("%v; guest memory will lie on small pages, and guests start slower", err),
-			"root can always have them; others need user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns) and Linux 5.2 with transparent huge pages",
+			"they take Linux 5.2 with transparent huge pages (shmem_enabled in /sys/kernel/mm/transparent_hugepage must not be deny), and CAP_SYS_ADMIN or user namespaces " +
+				"(sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns); in a container, docker run --cap-add SYS_ADMIN, or --security-opt seccomp=unconfined",
 		}
 	}
 	return Check{Name: "huge pages", Status: OK, Detail: "guest memory can lie on them"}

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -145,6 +146,13 @@ func TestCheckFolder(t *testing.T) {
 	if got := find(t, dir); len(got) != 2 {
 		t.Errorf("left behind: %q", got)
 	}
+}
+
+func TestCheckHugePages(t *testing.T) {
+	wantCheck(t, checkHugePages(func() error { return nil }), OK, "guest memory can lie on them")
+	wantCheck(t, checkHugePages(func() error { return errors.New("no pages") }), Warn, "no pages; guest memory will lie on small pages", "shmem_enabled", "--cap-add SYS_ADMIN")
+	// Where it has a place there, no folder has to serve.
+	wantCheck(t, checkMemoryDirs([]string{"/nowhere"}, 4096, true)[0], Warn, "no such file")
 }
 
 func TestCheckMemoryDirs(t *testing.T) {
