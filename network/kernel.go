@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/sekexe/sekexe/network/frames"
@@ -38,12 +39,27 @@ func (n *Networks) openKernel(ctx context.Context) error {
 		n.kernel = append(n.kernel, k)
 		for _, s := range of {
 			s.kernel, s.mac, s.mtu = k, k.MAC(s.at), k.MTU(s.at)
+			if s.Bridge != "" {
+				n.adoptMACs(s)
+			}
 		}
 		for _, text := range k.Notices() {
 			n.o.Notice(text)
 		}
 	}
 	return nil
+}
+
+// adoptMACs takes over the MAC addresses that were chosen for a joined bridge, in a plan of the networks' own.
+func (n *Networks) adoptMACs(s *segment) {
+	plan := *n.plan
+	plan.Nodes = slices.Clone(plan.Nodes)
+	for i, at := range s.places {
+		nics := slices.Clone(plan.Nodes[at.job].Job.NICs)
+		nics[at.nic].MAC = s.kernel.PortMAC(s.at, i)
+		plan.Nodes[at.job].Job.NICs = nics
+	}
+	n.plan = &plan
 }
 
 // runName is a run's name without what names of interfaces can't have.
@@ -71,7 +87,7 @@ func (s *segment) kernelSpec() kernelnet.Segment {
 	for i, at := range s.places {
 		nic := &s.networks.plan.Nodes[at.job].Job.NICs[at.nic]
 		k.Ports = append(k.Ports, kernelnet.Port{
-			Name: s.networks.plan.Nodes[at.job].Job.Name + " " + nic.Name, MAC: nic.MAC, Addr: s.addrs[i], Addr6: s.addrs6[i],
+			Name: s.networks.plan.Nodes[at.job].Job.Name + " " + nic.Name, MAC: nic.MAC, FixedMAC: nic.FixedMAC, Addr: s.addrs[i], Addr6: s.addrs6[i],
 		})
 	}
 	return k

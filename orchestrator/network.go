@@ -29,6 +29,8 @@ type NIC struct {
 	// Name is what the guest calls it.
 	Name string
 	MAC  net.HardwareAddr
+	// FixedMAC says that MAC is the file's. Another one may be changed on a bridge of the host's where another run has it.
+	FixedMAC bool
 	// Address and Address6 are fixed ones; the zero Addr leaves them to the network.
 	Address, Address6 netip.Addr
 	MTU               int // 0: the network's
@@ -141,7 +143,7 @@ func addNICs(job *Job, sub *config.Subkernel, p *config.Project, networks map[st
 		}
 		network := &p.Networks[at]
 		nic := NIC{
-			Network: at, Name: fmt.Sprintf("eth%d", i), MAC: mac, Address: n.Address, Address6: n.Address6, MTU: n.MTU, DHCP: n.DHCP,
+			Network: at, Name: fmt.Sprintf("eth%d", i), MAC: mac, FixedMAC: n.MAC != "", Address: n.Address, Address6: n.Address6, MTU: n.MTU, DHCP: n.DHCP,
 			Names: append([]string{sub.Hostname}, n.Aliases...), Impair: n.Impair,
 		}
 		if nic.Impair == nil {

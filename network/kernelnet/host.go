@@ -29,7 +29,8 @@ func openHost(ctx context.Context, s *Spec) (_ *Net, err error) {
 	if dir == "" {
 		dir = StateDir
 	}
-	if n.state, err = openState(dir, changes); err != nil {
+	claim := func(living []*record) error { return changes.claimMACs(builders, living) }
+	if n.state, err = openState(dir, changes, claim); err != nil {
 		return nil, advise(err)
 	}
 	defer func() {

@@ -66,7 +66,10 @@ type Segment struct {
 // A Port is where one NIC is joined to a segment.
 type Port struct {
 	Name string // for messages
-	MAC  net.HardwareAddr
+	// MAC is the guest's. On a bridge that is joined, where another run has it, another one is chosen, which Net.PortMAC tells; FixedMAC
+	// makes that an error.
+	MAC      net.HardwareAddr
+	FixedMAC bool
 	// Addr and Addr6 are the guest's. In a tun segment frames reach it by them alone, so that each has to be known; each may be the zero Addr.
 	Addr, Addr6 netip.Addr
 }
@@ -188,6 +191,9 @@ func (n *Net) Capture(segment int) []*os.File {
 
 // MAC is the gateway's, as guests see it: GatewayMAC, if that was given. Of a bridge that was joined it is the bridge's.
 func (n *Net) MAC(segment int) net.HardwareAddr { return n.find(partSegment, segment, 0).MAC }
+
+// PortMAC is the MAC address of the guest at a port.
+func (n *Net) PortMAC(segment, port int) net.HardwareAddr { return n.segments[segment].Ports[port].MAC }
 
 // MTU is that of a segment's ports: of a bridge that was joined it is the bridge's.
 func (n *Net) MTU(segment int) int { return n.find(partSegment, segment, 0).MTU }

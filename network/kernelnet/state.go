@@ -26,6 +26,7 @@ type record struct {
 	Links     []string
 	Table     string
 	Settings  []setting
+	MACs      []claim `json:",omitempty"`
 }
 
 // A setting is one of /proc/sys that was changed. Several runs may have it: the last one to end puts it back.
@@ -47,8 +48,9 @@ type state struct {
 
 func (r *record) path(dir string) string { return filepath.Join(dir, r.Run+".json") }
 
-// openState removes what dead runs have left, writes the record down, and changes the settings.
-func openState(dir string, r *record) (*state, error) {
+// openState removes what dead runs have left, writes the record down, and changes the settings. claim may still change the record, by those of
+// the living; nil: it is as it is.
+func openState(dir string, r *record, claim func(living []*record) error) (*state, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("%s: make it: %w", dir, err)
 	}
@@ -66,6 +68,11 @@ func openState(dir string, r *record) (*state, error) {
 	}
 	if slices.ContainsFunc(living, func(l *record) bool { return l.Run == r.Run }) {
 		return nil, fmt.Errorf("%s: a run of this id is there", r.path(dir))
+	}
+	if claim != nil {
+		if err := claim(living); err != nil {
+			return nil, err
+		}
 	}
 	if err := r.readOld(living); err != nil {
 		return nil, err
