@@ -23,6 +23,11 @@ type glut struct{ name, try string }
 var (
 	memoryGlut = glut{"memory", `perl -e 'for (;;) { push @a, "x" x (1 << 20) }'`}
 	forkGlut   = glut{"processes that make processes", `perl -e 'for (1..5000) { fork }; sleep 1000'`}
+	diskGluts  = []glut{
+		{"a disk", `dd if=/dev/zero of=/d/fill bs=1M; sync`},
+		{"what is behind a disk's end", `dd if=/dev/zero of=/dev/ubda bs=1M seek=64`},
+		{"the host's disk", `mkdir /evil; mount -t hostfs none /evil -o $H/outside; dd if=/dev/zero of=/evil/fill bs=1M count=100`},
+	}
 )
 
 // boundedGuests try some of them, one after the other. The last one may end the guest's kernel, where its init gets no more threads, or there is
@@ -31,20 +36,17 @@ var boundedGuests = []struct {
 	name, isolation string
 	gluts           []glut
 }{
-	{"files", "strict", []glut{
+	{"files", "strict", slices.Concat(diskGluts, []glut{
 		memoryGlut,
 		{"shared memory", `dd if=/dev/zero of=/dev/shm/fill bs=1M; rm /dev/shm/fill`},
 		{"the root", `dd if=/dev/zero of=/fill bs=1M; rm /fill`},
-		{"a disk", `dd if=/dev/zero of=/d/fill bs=1M; sync`},
-		{"what is behind a disk's end", `dd if=/dev/zero of=/dev/ubda bs=1M seek=64`},
-		{"the host's disk", `mkdir /evil; mount -t hostfs none /evil -o $H/outside; dd if=/dev/zero of=/evil/fill bs=1M count=100`},
 		{"a tmpfs that is larger than the memory", `mount -t tmpfs -o size=1T none /mnt; dd if=/dev/zero of=/mnt/fill bs=1M`},
-	}},
+	})},
 	{"processes", "strict", []glut{
 		{"processes", `perl -e 'for (;;) { $p = fork; last if !defined $p; sleep 1000 if !$p }'`},
 		forkGlut,
 	}},
-	{"fast", "fast", []glut{memoryGlut, forkGlut}},
+	{"fast", "fast", slices.Concat(diskGluts, []glut{memoryGlut, forkGlut})},
 }
 
 // lastGlut is how long the last of a guest's gluts may take.
