@@ -211,6 +211,20 @@ func (l *Lock) read(body hcl.Body, d *Diagnostics) {
 	l.Sort()
 }
 
+// lockedText is the value of an attribute in a lock; empty, with a diagnostic that says what is wanted, where it doesn't match the pattern.
+func lockedText(attr *hcl.Attribute, p pattern, want string, d *Diagnostics) string {
+	v, diags := attr.Expr.Value(nil)
+	d.add(diags...)
+	switch {
+	case diags.HasErrors():
+	case v.IsNull() || !v.IsKnown() || v.Type() != cty.String || !p.MatchString(v.AsString()):
+		d.errorAt(attr.Expr.Range(), "Invalid value in a lock", fmt.Sprintf("%q takes %s, in quotes. Write the lock anew with `sekexe lock`.", attr.Name, want))
+	default:
+		return v.AsString()
+	}
+	return ""
+}
+
 // readLocked reads one kernel.
 func readLocked(b *hcl.Block, d *Diagnostics) LockedKernel {
 	schema := &hcl.BodySchema{}
@@ -226,15 +240,7 @@ func readLocked(b *hcl.Block, d *Diagnostics) LockedKernel {
 		if attr == nil {
 			continue
 		}
-		v, diags := attr.Expr.Value(nil)
-		d.add(diags...)
-		switch {
-		case diags.HasErrors():
-		case v.IsNull() || !v.IsKnown() || v.Type() != cty.String || !a.pattern.MatchString(v.AsString()):
-			d.errorAt(attr.Expr.Range(), "Invalid value in a lock", fmt.Sprintf("%q takes %s, in quotes. Write the lock anew with `sekexe lock`.", a.name, a.want))
-		default:
-			*a.field(&k) = v.AsString()
-		}
+		*a.field(&k) = lockedText(attr, a.pattern, a.want, d)
 		switch {
 		case a.built:
 			built++

@@ -2,13 +2,11 @@ package config
 
 import (
 	"cmp"
-	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/zclconf/go-cty/cty"
 )
 
 // A LockedImage is one image that is the root of sub-kernels.
@@ -73,15 +71,7 @@ func readLockedImage(b *hcl.Block, d *Diagnostics) LockedImage {
 		if attr == nil {
 			continue
 		}
-		v, diags := attr.Expr.Value(nil)
-		d.add(diags...)
-		switch {
-		case diags.HasErrors():
-		case v.IsNull() || !v.IsKnown() || v.Type() != cty.String || !digests.MatchString(v.AsString()):
-			d.errorAt(attr.Expr.Range(), "Invalid value in a lock", fmt.Sprintf("%q takes sha256: and 64 hexadecimal digits, in quotes. Write the lock anew with `sekexe lock`.", name))
-		default:
-			*to = v.AsString()
-		}
+		*to = lockedText(attr, digests, "sha256: and 64 hexadecimal digits", d)
 	}
 	return m
 }
