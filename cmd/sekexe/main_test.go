@@ -380,13 +380,13 @@ func (s *sandbox) close() error {
 		errs = append(errs, fmt.Errorf("process %d is left: %s", pid, cmdline))
 		_ = unix.Kill(pid, unix.SIGKILL)
 	}
-	base := filepath.Join(s.memory, "sekexe-"+strconv.Itoa(os.Getuid()))
+	kept := []string{s.memory}
+	for _, uid := range []int{os.Getuid(), 0} { // 0: runs as root of a user namespace
+		base := filepath.Join(s.memory, "sekexe-"+strconv.Itoa(uid))
+		kept = append(kept, base, filepath.Join(base, "gate"), filepath.Join(base, "cpu"))
+	}
 	errs = append(errs, filepath.WalkDir(s.memory, func(name string, _ fs.DirEntry, err error) error {
-		switch name {
-		case s.memory, base, filepath.Join(base, "gate"), filepath.Join(base, "cpu"):
-			return err
-		}
-		if err == nil {
+		if err == nil && !slices.Contains(kept, name) {
 			err = fmt.Errorf("file %s is left", name)
 		}
 		return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -101,6 +102,14 @@ func start(t *testing.T, cmd *exec.Cmd) (stdout, stderr *watched) {
 // until reads until the expression matches what comes after the last match.
 func (o *watched) until(t *testing.T, expr string) {
 	t.Helper()
+	if !o.finds(t, expr) {
+		t.Fatalf("waiting for %q: the end, after %q", expr, o.all.String())
+	}
+}
+
+// finds says whether there is a match before the end.
+func (o *watched) finds(t *testing.T, expr string) bool {
+	t.Helper()
 	re := regexp.MustCompile(expr)
 	if err := o.f.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
@@ -109,11 +118,15 @@ func (o *watched) until(t *testing.T, expr string) {
 	for {
 		if m := re.FindIndex(o.all.Bytes()[o.at:]); m != nil {
 			o.at += m[1]
-			return
+			return true
 		}
 		n, err := o.f.Read(buf)
 		o.all.Write(buf[:n])
-		if n == 0 && err != nil {
+		switch {
+		case n > 0 || err == nil:
+		case errors.Is(err, io.EOF) || errors.Is(err, syscall.EIO): // EIO: the terminal's last user has gone
+			return false
+		default:
 			t.Fatalf("waiting for %q: %v, after %q", expr, err, o.all.String())
 		}
 	}
