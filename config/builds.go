@@ -26,6 +26,7 @@ func (l *loader) evaluateBuild(k *kernelBlock, b *block, outer *decoder) *Build 
 	out.Debian = d.matching("debian", suites, "Invalid suite", "%q is not the name of a Debian suite. Write one such as \"bookworm\" or \"sid\".")
 	out.Set = d.symbols("set")
 	out.Fragments = d.fragments(k, "fragments")
+	out.Unmodified = d.boolean("unmodified", false)
 	if !d.bad && out.Source == "" && out.Version == "" && out.Debian == "" {
 		d.bad = true
 		l.diags.errorAt(b.defRange, "Nothing to build", "Say what the kernel is built of: set one of source, version and debian.")

@@ -59,6 +59,7 @@ func (b blockWriter) build(k *Build) {
 	n.str("debian", k.Debian)
 	n.stringMap("set", k.Set, nil)
 	n.strings("fragments", k.Fragments)
+	n.flag("unmodified", k.Unmodified)
 }
 
 func (p *Project) writeVariable(body *hclwrite.Body, v *Variable) error {

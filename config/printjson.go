@@ -35,11 +35,12 @@ type (
 		Build   *jsonBuild `json:"build,omitempty"`
 	}
 	jsonBuild struct {
-		Source    string            `json:"source,omitempty"`
-		Version   string            `json:"version,omitempty"`
-		Debian    string            `json:"debian,omitempty"`
-		Set       map[string]string `json:"set,omitempty"`
-		Fragments []string          `json:"fragments,omitempty"`
+		Source     string            `json:"source,omitempty"`
+		Version    string            `json:"version,omitempty"`
+		Debian     string            `json:"debian,omitempty"`
+		Set        map[string]string `json:"set,omitempty"`
+		Fragments  []string          `json:"fragments,omitempty"`
+		Unmodified bool              `json:"unmodified,omitempty"`
 	}
 	jsonNetwork struct {
 		Name         string      `json:"name"`
@@ -236,7 +237,7 @@ func (p *Project) WriteJSON(w io.Writer) error {
 func kernelJSON(k *Kernel) jsonKernel {
 	out := jsonKernel{Name: k.Name, Path: k.Path, Version: k.Version, Flavour: k.Flavour, Modules: k.Modules}
 	if b := k.Build; b != nil {
-		out.Build = &jsonBuild{Source: b.Source, Version: b.Version, Debian: b.Debian, Set: b.Set, Fragments: b.Fragments}
+		out.Build = &jsonBuild{Source: b.Source, Version: b.Version, Debian: b.Debian, Set: b.Set, Fragments: b.Fragments, Unmodified: b.Unmodified}
 	}
 	return out
 }

@@ -64,7 +64,9 @@ type Build struct {
 	Set map[string]string
 	// Fragments are absolute paths of files of symbols.
 	Fragments []string
-	Range     Range
+	// Unmodified leaves the source as it is, without sekexe's edits.
+	Unmodified bool
+	Range      Range
 }
 
 // A Subkernel is one sub-kernel to boot.

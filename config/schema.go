@@ -143,6 +143,7 @@ var kernelSchema = &BlockSchema{
 			{Name: "set", Type: "map of symbols", Merged: true, Doc: "Symbols of the configuration: `{ CONFIG_BTRFS_FS = \"y\", CONFIG_LOG_BUF_SHIFT = 18 }`. " +
 				"A value is `\"y\"`, `\"m\"`, `\"n\"` (or true and false), a number, or a text with quotes of its own: `\"\\\"text\\\"\"`. A null leaves a symbol out."},
 			{Name: "fragments", Type: "list of paths", Doc: "Files of symbols, laid over the configuration in this order; `set` comes after them."},
+			{Name: "unmodified", Type: "bool", Default: "false", Doc: "Build the source as it is, without the edits that make sub-kernels faster."},
 		},
 	}},
 }

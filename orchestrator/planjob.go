@@ -101,6 +101,9 @@ func buildText(b *config.Build) string {
 	for _, k := range slices.Sorted(maps.Keys(b.Set)) {
 		text += ", " + k + "=" + b.Set[k]
 	}
+	if b.Unmodified {
+		text += ", unmodified"
+	}
 	return text
 }
 

@@ -31,7 +31,7 @@ func newKernelBuildCommand() *cobra.Command {
 		Short: "Build a kernel from source",
 		Long: `build builds a kernel for sub-kernels, without anything that costs boot time and serves nobody in one, and keeps it in the cache folder,
 where run and up find it. A kernel that was built before from the same source and configuration is not built again. A build that was
-interrupted goes on where it was.
+interrupted goes on where it was. A few lines of the source are edited, in a copy, so that sub-kernels are faster; --unmodified leaves them as they are.
 
 The source is a folder or a tarball (--source), a release of kernel.org (--version), or the newest linux-source package of a Debian suite
 (--debian), which apt fetches from the mirror that this machine uses.`,
@@ -49,6 +49,7 @@ The source is a folder or a tarball (--source), a release of kernel.org (--versi
 	fl.StringVar(&f.recipe.Flavour, "flavour", "default", "flavour: "+strings.Join(build.Flavours(), ", "))
 	fl.StringArrayVar(&f.recipe.Set, "set", nil, "set a symbol of the configuration: CONFIG_X=y")
 	fl.StringArrayVar(&f.recipe.Fragments, "fragment", nil, "lay a file of symbols over the configuration")
+	fl.BoolVar(&f.recipe.Unmodified, "unmodified", false, "build the source as it is, without the edits that make sub-kernels faster")
 	fl.IntVarP(&f.jobs, "jobs", "j", 0, "how many compilers run at once (default: one more than CPUs)")
 	fl.BoolVar(&f.installDeps, "install-deps", false, "install missing build tools by apt")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but the path of the kernel")
@@ -174,6 +175,9 @@ func (p *buildProgress) say(text string) {
 func (p *buildProgress) report(r *build.Result) {
 	for _, d := range r.Dropped {
 		p.say("Kconfig did not take " + d.String())
+	}
+	if len(r.Unapplied) > 0 {
+		p.say("sub-kernels will be slower: the source has other lines than some of sekexe's edits look for: " + strings.Join(r.Unapplied, ", "))
 	}
 	if r.Cached {
 		p.say(r.Key + " was there already")

@@ -85,7 +85,7 @@ func (k *kernelBuilder) path(ctx context.Context, b *config.Kernel) (string, err
 		return "", errNoCache
 	}
 	from := build.Origin{Path: b.Build.Source, Version: b.Build.Version, Suite: b.Build.Debian}
-	recipe := build.Recipe{Flavour: b.Flavour, Fragments: b.Build.Fragments}
+	recipe := build.Recipe{Flavour: b.Flavour, Fragments: b.Build.Fragments, Unmodified: b.Build.Unmodified}
 	for _, name := range slices.Sorted(maps.Keys(b.Build.Set)) {
 		recipe.Set = append(recipe.Set, name+"="+b.Build.Set[name])
 	}

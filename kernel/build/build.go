@@ -36,6 +36,8 @@ type Result struct {
 	// Path is the executable. Beside it are its configuration, "config", and "provenance.json".
 	Path    string
 	Dropped []Dropped
+	// Unapplied names the edits of sekexe's for which the source has other lines than they look for.
+	Unapplied []string
 	// Cached says that it had been built before.
 	Cached   bool
 	Duration time.Duration
@@ -55,6 +57,9 @@ type Provenance struct {
 	Seconds    float64   `json:"seconds"`
 	Dropped    []string  `json:"dropped,omitempty"`
 	Set        []string  `json:"set,omitempty"`
+	// Edits names the edits of sekexe's that the source has, Unapplied those that it has no place for. Both are empty where it was left as it was.
+	Edits     []string `json:"edits,omitempty"`
+	Unapplied []string `json:"edits_unapplied,omitempty"`
 }
 
 // A builder is one build under way.
@@ -109,6 +114,7 @@ func (b *builder) cached() *Result {
 			k, v, _ := strings.Cut(name, "=")
 			r.Dropped = append(r.Dropped, Dropped{Symbol{k, v}, strings.TrimSuffix(got, ")")})
 		}
+		r.Unapplied = p.Unapplied
 	}
 	return r
 }
@@ -156,10 +162,10 @@ func (b *builder) lock(ctx context.Context) (func(), error) {
 // build builds.
 func (b *builder) build(ctx context.Context) (*Result, error) {
 	src := b.o.Source.Dir
-	if src == "" {
+	if src == "" || !b.o.Recipe.Unmodified {
 		src = filepath.Join(b.work, "src")
 		b.report(Progress{Phase: "unpacking the source"})
-		if err := b.o.Source.unpack(ctx, src); err != nil {
+		if err := b.o.Source.prepare(ctx, src, b.o.Recipe.Unmodified); err != nil {
 			return nil, err
 		}
 	}
@@ -176,7 +182,7 @@ func (b *builder) build(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	r := &Result{Key: b.key, Path: filepath.Join(b.final, "linux"), Dropped: dropped, Duration: time.Since(b.started)}
-	if err := b.keep(ctx, out, r); err != nil {
+	if err := b.keep(ctx, src, out, r); err != nil {
 		return nil, err
 	}
 	return r, os.RemoveAll(b.work)
@@ -282,7 +288,7 @@ func (b *builder) compile(ctx context.Context, src, out string) error {
 }
 
 // keep puts the result where it is found, in one step.
-func (b *builder) keep(ctx context.Context, out string, r *Result) error {
+func (b *builder) keep(ctx context.Context, src, out string, r *Result) error {
 	b.report(Progress{Phase: "keeping the result"})
 	tmp := filepath.Join(b.work, "result")
 	if err := errors.Join(os.RemoveAll(tmp), os.MkdirAll(tmp, 0o755)); err != nil {
@@ -299,9 +305,18 @@ func (b *builder) keep(ctx context.Context, out string, r *Result) error {
 	if err != nil {
 		return fmt.Errorf("result: keep its configuration: %w", err)
 	}
+	edited, unapplied, err := editsOf(src)
+	if err != nil {
+		return err
+	}
+	if len(edited) > 0 { // who compares configurations, as a lock does, sees other edits, too
+		cfg = fmt.Appendf(cfg, "# Edits of sekexe's to the source: %s (%s)\n", strings.Join(edited, ", "), editsHash()[:16])
+	}
+	r.Unapplied = unapplied
 	p := Provenance{
 		Schema: 1, Key: b.key, Version: b.o.Source.Version, Flavour: b.o.Recipe.Flavour, Origin: b.o.Source.Origin, SourceHash: b.o.Source.Hash,
 		ConfigHash: hashText(cfg), Compiler: compiler(ctx), Built: time.Now().UTC().Truncate(time.Second), Seconds: r.Duration.Seconds(), Set: b.o.Recipe.Set,
+		Edits: edited, Unapplied: unapplied,
 	}
 	for _, d := range r.Dropped {
 		p.Dropped = append(p.Dropped, d.String())

@@ -23,6 +23,8 @@ type Recipe struct {
 	// Fragments are files of the user's, laid over ours in their order, and Set single symbols, CONFIG_X=y, laid over these.
 	Fragments []string
 	Set       []string
+	// Unmodified leaves the source as it is, without sekexe's edits, which make sub-kernels faster.
+	Unmodified bool
 }
 
 // Flavours lists the names of the flavours.
@@ -76,7 +78,11 @@ func (r Recipe) text() (string, error) {
 
 // key is the name of the result: what it is for people, and a hash for what it is made of.
 func key(s *Source, r Recipe, fragment string) string {
-	sum := sha256.Sum256([]byte(s.Hash + "\x00" + s.Version + "\x00" + r.Flavour + "\x00" + fragment))
+	of := s.Hash + "\x00" + s.Version + "\x00" + r.Flavour + "\x00" + fragment
+	if !r.Unmodified {
+		of += "\x00" + editsHash()
+	}
+	sum := sha256.Sum256([]byte(of))
 	return s.Version + "-" + r.Flavour + "-" + hex.EncodeToString(sum[:5])
 }
 

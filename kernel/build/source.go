@@ -26,7 +26,7 @@ type Source struct {
 	Version string
 	// Hash is the SHA-256 of the tarball, or of the names, sizes and times of a folder's files, in hexadecimal.
 	Hash string
-	// Exactly one of the two is set: Dir is a folder that is built from but not written to, Tarball a file that is unpacked.
+	// Exactly one of the two is set: Dir is a folder that is never written to, Tarball a file that is unpacked.
 	Dir, Tarball string
 }
 
@@ -207,8 +207,9 @@ func eachTarFile(ctx context.Context, path string, f func(name string, r io.Read
 	}
 }
 
-// unpack unpacks the tarball into dir, by tar(1), which is many times as fast as anything here. The folder appears in one step.
-func (s *Source) unpack(ctx context.Context, dir string) error {
+// prepare puts the source into dir and makes sekexe's edits there. A tarball is unpacked by tar(1), which is many times as fast as anything here. The
+// folder appears in one step.
+func (s *Source) prepare(ctx context.Context, dir string, unmodified bool) error {
 	if _, err := os.Stat(dir); err == nil {
 		return nil // an earlier build did
 	}
@@ -216,8 +217,17 @@ func (s *Source) unpack(ctx context.Context, dir string) error {
 	if err := errors.Join(os.RemoveAll(tmp), os.MkdirAll(tmp, 0o755)); err != nil {
 		return fmt.Errorf("source: unpack it: %w", err)
 	}
-	if err := run(ctx, "", nil, "tar", "-C", tmp, "--strip-components=1", "--no-same-owner", "-xf", s.Tarball); err != nil {
+	if s.Dir != "" {
+		if err := link(s.Dir, tmp); err != nil {
+			return fmt.Errorf("source %s: link to its files: %w", s.Dir, err)
+		}
+	} else if err := run(ctx, "", nil, "tar", "-C", tmp, "--strip-components=1", "--no-same-owner", "-xf", s.Tarball); err != nil {
 		return fmt.Errorf("source %s: unpack it: %w", s.Tarball, err)
+	}
+	if !unmodified {
+		if err := applyEdits(tmp); err != nil {
+			return err
+		}
 	}
 	return os.Rename(tmp, dir)
 }

@@ -1,0 +1,151 @@
+package build
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// writeTree writes files below a folder.
+func writeTree(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
+	for name, text := range files {
+		full := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(full, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// editable is a source in which all edits have a place.
+func editable() map[string]string {
+	files := map[string]string{}
+	for _, e := range edits {
+		if e.needs.file != "" && !strings.Contains(files[e.needs.file], e.needs.text) {
+			files[e.needs.file] += e.needs.text + "\n"
+		}
+		for _, c := range e.changes {
+			files[c.file] += "before\n" + c.text + "\nafter\n"
+		}
+	}
+	return files
+}
+
+func TestEdits(t *testing.T) {
+	without := func(name, text string) map[string]string {
+		files := editable()
+		files[name] = strings.ReplaceAll(files[name], text, "something else")
+		return files
+	}
+	twice := editable()
+	twice[umStub] += twice[umStub]
+	gone := editable()
+	delete(gone, umProcess)
+	for _, tc := range []struct {
+		name      string
+		files     map[string]string
+		unapplied []string
+	}{
+		{"all have a place", editable(), nil},
+		{"a line is missing", without(umTrap, "} while (!pte_present(*pte));"), []string{"fault-around"}},
+		{"what an edit needs is missing", without(umPgtable, "um_tlb_mark_sync"), []string{"fault-around", "file-fault-around"}},
+		{"a line stands there twice", twice, []string{"populate"}},
+		{"a file is missing", gone, []string{"lazy-fp"}},
+		{"no kernel at all", nil, []string{"page-step", "populate", "fault-around", "file-fault-around", "text-read-ahead", "lazy-fp"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := t.TempDir()
+			writeTree(t, dir, tc.files)
+			if err := applyEdits(dir); err != nil {
+				t.Fatal(err)
+			}
+			applied, unapplied, err := editsOf(dir)
+			if diff := cmp.Diff(tc.unapplied, unapplied); diff != "" && len(tc.unapplied)+len(unapplied) > 0 || err != nil {
+				t.Errorf("unapplied: %v, differs (-want +got):\n%s", err, diff)
+			}
+			for _, e := range edits {
+				checkEdit(t, dir, e, tc.files, slices.Contains(applied, e.name))
+			}
+		})
+	}
+}
+
+// checkEdit checks that an edit was made wholly, or not at all.
+func checkEdit(t *testing.T, dir string, e edit, before map[string]string, applied bool) {
+	t.Helper()
+	for _, c := range e.changes {
+		if before[c.file] == "" {
+			continue
+		}
+		if got := readFile(t, filepath.Join(dir, c.file)); strings.Contains(got, c.to) != applied {
+			t.Errorf("%s: %s has it: %v; want %v:\n%s", e.name, c.file, !applied, applied, got)
+		}
+	}
+	if e.adds == "" {
+		return
+	}
+	if _, err := os.Stat(filepath.Join(dir, filepath.Dir(e.changes[0].file), e.adds)); (err == nil) != applied {
+		t.Errorf("%s: %s: %v, applied: %v", e.name, e.adds, err, applied)
+	}
+}
+
+// TestAFolderIsNotEdited holds that the user's source stays as it is, and that a build sees the edits, unless it is to be unmodified.
+func TestAFolderIsNotEdited(t *testing.T) {
+	dir := t.TempDir()
+	files := editable()
+	files["Makefile"] = strings.Replace(fakeMakefile, "linux:\n", "linux:\n\t@cp arch/um/kernel/skas/stub.c $(O)/../../stub\n", 1)
+	files[".git/HEAD"] = "ref: x"
+	files["scripts/real"] = "x"
+	writeTree(t, dir, files)
+	if err := os.Symlink("real", filepath.Join(dir, "scripts/link")); err != nil {
+		t.Fatal(err)
+	}
+	s, err := OpenSource(context.Background(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache := t.TempDir()
+	keys := map[string]bool{}
+	for _, unmodified := range []bool{false, true} {
+		r, err := Kernel(context.Background(), Options{Source: s, Recipe: Recipe{Flavour: "default", Unmodified: unmodified}, CacheDir: cache})
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys[r.Key] = true
+		if got := strings.Contains(readFile(t, filepath.Join(cache, "build/stub")), "MAP_POPULATE"); got == unmodified {
+			t.Errorf("unmodified %v: the source has an edit: %v", unmodified, got)
+		}
+		p, err := ReadProvenance(filepath.Dir(r.Path))
+		if err != nil || (len(p.Edits) == len(edits)) == unmodified || len(p.Unapplied) != 0 {
+			t.Errorf("unmodified %v: provenance: %+v, %v", unmodified, p, err)
+		}
+		if got := strings.Contains(readFile(t, filepath.Join(filepath.Dir(r.Path), "config")), "# Edits of sekexe's"); got == unmodified {
+			t.Errorf("unmodified %v: the configuration says that there are edits: %v", unmodified, got)
+		}
+	}
+	if len(keys) != 2 {
+		t.Errorf("both kernels are %v", keys)
+	}
+	for name, text := range files {
+		if got := readFile(t, filepath.Join(dir, name)); got != text {
+			t.Errorf("%s was changed:\n%s", name, got)
+		}
+	}
+}
