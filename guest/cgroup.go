@@ -2,7 +2,6 @@ package guest
 
 import (
 	"fmt"
-	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -24,7 +23,7 @@ func mountCgroups(version string) error {
 	}
 	// Every controller is handed down, so that whoever makes a group below the root finds them (Documentation/admin-guide/cgroup-v2.rst,
 	// "Controlling Controllers"). The root may hold processes all the same.
-	b, err := os.ReadFile(cgroupRoot + "/cgroup.controllers")
+	b, err := readFile(cgroupRoot + "/cgroup.controllers")
 	if err != nil {
 		return fmt.Errorf("root: read the cgroup controllers: %w", err)
 	}
@@ -32,7 +31,7 @@ func mountCgroups(version string) error {
 	if len(all) == 0 {
 		return nil
 	}
-	if err := os.WriteFile(cgroupRoot+"/cgroup.subtree_control", []byte("+"+strings.Join(all, " +")), 0); err != nil {
+	if err := writeFile(cgroupRoot+"/cgroup.subtree_control", "+"+strings.Join(all, " +"), 0); err != nil {
 		return fmt.Errorf("root: hand the cgroup controllers down: %w", err)
 	}
 	return nil
@@ -57,7 +56,7 @@ func mountCgroupsV1() error {
 
 // cgroupControllers lists the controllers that the kernel has enabled (cgroups(7), /proc/cgroups).
 func cgroupControllers() ([]string, error) {
-	b, err := os.ReadFile("/proc/cgroups")
+	b, err := readFile("/proc/cgroups")
 	if err != nil {
 		return nil, fmt.Errorf("root: list the cgroup controllers: %w", err)
 	}

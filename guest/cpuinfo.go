@@ -21,27 +21,15 @@ func describeCPUs(notice func(error)) error {
 
 // overlayCPUs needs a name that nothing else has, for a moment.
 func overlayCPUs(name string) error {
-	fd, err := unix.Open(cpuinfo, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	text, err := readFile(cpuinfo)
 	if err != nil {
 		return err
 	}
-	text := make([]byte, 2<<10) // one CPU takes 1 KiB
-	n, err := unix.Read(fd, text)
-	for n == len(text) && err == nil { // there are more
-		more := make([]byte, 2*len(text))
-		copy(more, text)
-		text = more
-		n, err = unix.Pread(fd, text, 0)
-	}
-	unix.Close(fd)
+	fd, err := unix.Open(name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o444)
 	if err != nil {
 		return err
 	}
-	text = withCores(text[:n])
-	if fd, err = unix.Open(name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o444); err != nil {
-		return err
-	}
-	_, err = unix.Write(fd, text)
+	_, err = unix.Write(fd, withCores(text))
 	unix.Close(fd)
 	if err == nil {
 		err = unix.Mount(name, cpuinfo, "", unix.MS_BIND, "")

@@ -54,7 +54,7 @@ func mountModules(s *wire.Spec) error {
 	if _, err := os.Stat("/sbin/modprobe"); err == nil && !aside {
 		return nil
 	}
-	if err := os.WriteFile("/proc/sys/kernel/modprobe", []byte(initAsModprobe), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := writeFile("/proc/sys/kernel/modprobe", initAsModprobe, 0); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("root: name a modprobe: %w", err)
 	}
 	return nil

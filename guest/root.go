@@ -209,7 +209,7 @@ func writeEtc(dir string, s *wire.Spec) error {
 		return fmt.Errorf("root: make /etc: %w", err)
 	}
 	for name, text := range etcFiles(s) {
-		if err := os.WriteFile(path.Join(dir, name), []byte(text), 0o644); err != nil {
+		if err := writeFile(path.Join(dir, name), text, 0o644); err != nil {
 			return fmt.Errorf("root: write /etc/%s: %w", name, err)
 		}
 	}

@@ -31,11 +31,11 @@ func (c *command) open(out *wire.Writer, e wire.Exec) ([3]*os.File, error) {
 	err := func() (err error) {
 		if e.Input {
 			var w *os.File
-			if files[0], w, err = os.Pipe(); err != nil {
+			if w, files[0], err = pipe(1); err != nil {
 				return err
 			}
 			c.in = newInput(out, c.id, w)
-		} else if files[0], err = os.Open(os.DevNull); err != nil {
+		} else if files[0], err = openNull(unix.O_RDONLY); err != nil {
 			return err
 		}
 		for i, k := range []wire.Kind{1: wire.KindStdout, 2: wire.KindStderr} {
@@ -43,13 +43,13 @@ func (c *command) open(out *wire.Writer, e wire.Exec) ([3]*os.File, error) {
 				continue
 			}
 			if e.Quiet {
-				if files[i], err = os.OpenFile(os.DevNull, os.O_WRONLY, 0); err != nil {
+				if files[i], err = openNull(unix.O_WRONLY); err != nil {
 					return err
 				}
 				continue
 			}
 			var r *os.File
-			if r, files[i], err = os.Pipe(); err != nil {
+			if r, files[i], err = pipe(0); err != nil {
 				return err
 			}
 			_, _ = unix.FcntlInt(files[i].Fd(), unix.F_SETPIPE_SZ, pieceSize) // a smaller pipe is only slower
@@ -63,6 +63,30 @@ func (c *command) open(out *wire.Writer, e wire.Exec) ([3]*os.File, error) {
 		return files, fmt.Errorf("make its descriptors: %w", err)
 	}
 	return files, nil
+}
+
+// pipe makes a pipe. The end of that number, 0 to read from and 1 to write to, is ours and can be waited for; the other one is a command's. os.Pipe
+// makes both to be waited for, and for a command that has to be undone.
+func pipe(end int) (ours, theirs *os.File, err error) {
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		return nil, nil, os.NewSyscallError("pipe2", err)
+	}
+	if err := unix.SetNonblock(fds[end], true); err != nil {
+		unix.Close(fds[0])
+		unix.Close(fds[1])
+		return nil, nil, os.NewSyscallError("fcntl", err)
+	}
+	return os.NewFile(uintptr(fds[end]), "|"), os.NewFile(uintptr(fds[1-end]), "|"), nil
+}
+
+// openNull opens the null device for a command.
+func openNull(flags int) (*os.File, error) {
+	fd, err := openFile(os.DevNull, flags, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), os.DevNull), nil
 }
 
 // openTTY makes a terminal (pts(4)): its master is ours, its slave all three descriptors of the command.

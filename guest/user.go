@@ -2,7 +2,6 @@ package guest
 
 import (
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -125,7 +124,7 @@ func groupsOf(name string) []uint32 {
 
 // eachLine calls f with the fields of each line that has n of them, until it returns false. A file that isn't there has no lines.
 func eachLine(file string, n int, f func([]string) bool) {
-	b, err := os.ReadFile(file)
+	b, err := readFile(file)
 	if err != nil {
 		return
 	}
