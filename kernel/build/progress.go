@@ -21,7 +21,7 @@ type Progress struct {
 }
 
 // guessedTotal is the number of steps of a build of ours where none has been counted yet.
-const guessedTotal = 1709
+const guessedTotal = 2041
 
 // reportEvery is the least time between two reports of the compilation.
 const reportEvery = 250 * time.Millisecond
