@@ -102,6 +102,7 @@ var edits = []edit{
 			{place{umProcess, "#include \"../internal.h\"\n"}, "#include \"../internal.h\"\n#include \"lazy-fp.h\"\n"},
 			{place{umProcess, "if (put_fp_registers(pid, regs->fp)) {"}, "if (put_changed_fp_registers(pid, regs->fp)) {"},
 			{place{umProcess, "sig = WSTOPSIG(status);\n"}, "sig = WSTOPSIG(status);\n\t\t\t\tnote_fp_registers(pid, sig == SIGTRAP + 0x80, regs->fp);\n"},
+			{place{umProcess, "\tif (mm_id->pid < 0) {\n"}, "\tfp_pid = -1;\n\tif (mm_id->pid < 0) {\n"},
 		},
 	},
 }

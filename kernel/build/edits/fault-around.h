@@ -45,14 +45,16 @@ static bool fault_around_wanted(struct mm_struct *mm, unsigned long address)
 }
 
 /*
- * Faults in what is around a page that was just written to. The lock of the address space is held for reading; without FAULT_FLAG_ALLOW_RETRY
- * it is not given up. Failures do no harm: nobody has asked for these pages.
+ * Faults in what is around a page that was just written to. The lock of the address space is held for reading. With FAULT_FLAG_RETRY_NOWAIT it is
+ * not given up, and nothing waits for a page that has to be read first: nobody has asked for it, and who is to bring it, as a daemon of FUSE, may be
+ * waiting for this process. Failures do no harm, for the same reason.
  */
 static void fault_around(struct vm_area_struct *vma, unsigned long address)
 {
 	unsigned long window = address & ~(FAULT_AROUND_WINDOW * PAGE_SIZE - 1);
 	unsigned long addr = max(window, vma->vm_start);
 	unsigned long end = min(window + FAULT_AROUND_WINDOW * PAGE_SIZE, vma->vm_end);
+	unsigned int flags = FAULT_FLAG_WRITE | FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_RETRY_NOWAIT;
 
 	if ((vma->vm_flags & (VM_WRITE | VM_SHARED | VM_IO | VM_PFNMAP | VM_MIXEDMAP)) != VM_WRITE ||
 	    userfaultfd_armed(vma) ||
@@ -64,7 +66,7 @@ static void fault_around(struct vm_area_struct *vma, unsigned long address)
 		pte_t *pte = pte_offset_kernel(pmd_off(vma->vm_mm, addr), addr);
 
 		if ((pte_none(*pte) || (pte_present(*pte) && !pte_write(*pte))) &&
-		    (handle_mm_fault(vma, addr, FAULT_FLAG_WRITE, NULL) & VM_FAULT_ERROR))
+		    (handle_mm_fault(vma, addr, flags, NULL) & (VM_FAULT_ERROR | VM_FAULT_RETRY)))
 			return;
 	}
 }

@@ -7,7 +7,7 @@
 #ifndef __SEKEXE_LAZY_FP_H
 #define __SEKEXE_LAZY_FP_H
 
-/* The process that this CPU ran last, -1 if its registers were changed since, and what they were. */
+/* The process that this CPU ran last, -1 if its registers were changed since or it is a new one of the same number, and what they were. */
 static __thread int fp_pid = -1;
 static __thread void *fp_last;
 
