@@ -35,7 +35,7 @@ func TestCommandReference(t *testing.T) {
 func commandReference() []byte {
 	var b bytes.Buffer
 	b.WriteString("# Commands\n\nThis page is made from the commands' own help, by a test that also checks it.\n")
-	root := newRootCommand()
+	root := newRootCommand(nil)
 	root.InitDefaultCompletionCmd()
 	writeCommand(&b, root)
 	for _, c := range root.Commands() {

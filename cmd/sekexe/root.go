@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -45,7 +47,7 @@ func status(n int) error {
 func run(ctx context.Context, args []string) int {
 	// A Go program dies of writing to a stdout that nobody reads, unless it has asked for the signal. A run must end in an orderly way.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	cmd := newRootCommand()
+	cmd := newRootCommand(args)
 	cmd.SetArgs(args)
 	err := cmd.ExecuteContext(ctx)
 	if err == nil {
@@ -70,7 +72,15 @@ func commandPath(root *cobra.Command, args []string) string {
 	return root.CommandPath()
 }
 
-func newRootCommand() *cobra.Command {
+// commands make those of sekexe.
+var commands = map[string]func() *cobra.Command{
+	"run": newRunCommand, "up": newUpCommand, "validate": newValidateCommand, "config": newConfigCommand, "plan": newPlanCommand, "fmt": newFmtCommand,
+	"init": newInitCommand, "lock": newLockCommand, "kernel": newKernelCommand, "docker": newDockerCommand, "doctor": newDoctorCommand,
+}
+
+// newRootCommand makes sekexe with the command that args begin with alone, or, if they begin with none, with all of them: to make the
+// others would be most of what a short run does before its kernel starts.
+func newRootCommand(args []string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "sekexe",
 		Short: "Compose for kernels: run commands in Linux kernels that are plain processes",
@@ -90,7 +100,13 @@ func newRootCommand() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.SetVersionTemplate("sekexe {{.Version}}\n")
-	root.AddCommand(newRunCommand(), newUpCommand(), newValidateCommand(), newConfigCommand(), newPlanCommand(), newFmtCommand(), newInitCommand(), newLockCommand(), newKernelCommand(), newDockerCommand(), newDoctorCommand())
+	if len(args) > 0 && commands[args[0]] != nil {
+		root.AddCommand(commands[args[0]]())
+		return root
+	}
+	for _, name := range slices.Sorted(maps.Keys(commands)) {
+		root.AddCommand(commands[name]())
+	}
 	return root
 }
 
