@@ -61,7 +61,7 @@ var edits = []edit{
 		name: "populate",
 		changes: []replacement{{
 			place{umStub, "MAP_SHARED | MAP_FIXED,"},
-			"MAP_SHARED | MAP_FIXED |\n\t\t\t\t\t    (d->syscall_data_len <= 70 ? MAP_POPULATE : 0),",
+			"MAP_SHARED | MAP_FIXED |\n\t\t\t\t\t    (d->syscall_data_len <= 70 && sc->mem.length <= 32 * UM_KERN_PAGE_SIZE ? MAP_POPULATE : 0),",
 		}},
 	},
 	{
@@ -73,7 +73,7 @@ var edits = []edit{
 		text:  faultAround,
 		changes: []replacement{
 			{place{umTrap, "#include <skas.h>\n"}, "#include <skas.h>\n#include \"fault-around.h\"\n"},
-			{place{umTrap, "\tdo {\n\t\tvm_fault_t fault;\n"}, "\tbool around = is_write && is_user && fault_around_wanted(mm, address);\n\n\tdo {\n\t\tvm_fault_t fault;\n"},
+			{place{umTrap, "\tdo {\n\t\tvm_fault_t fault;\n"}, "\tbool around = is_write && is_user && fault_around_untouched(mm, address);\n\n\tdo {\n\t\tvm_fault_t fault;\n"},
 			{place{umTrap, "} while (!pte_present(*pte));\n"}, "} while (!pte_present(*pte));\n\tif (around)\n\t\tfault_around(vma, address);\n"},
 		},
 	},
@@ -102,6 +102,8 @@ var edits = []edit{
 			{place{umProcess, "#include \"../internal.h\"\n"}, "#include \"../internal.h\"\n#include \"lazy-fp.h\"\n"},
 			{place{umProcess, "if (put_fp_registers(pid, regs->fp)) {"}, "if (put_changed_fp_registers(pid, regs->fp)) {"},
 			{place{umProcess, "sig = WSTOPSIG(status);\n"}, "sig = WSTOPSIG(status);\n\t\t\t\tnote_fp_registers(pid, sig == SIGTRAP + 0x80, regs->fp);\n"},
+			// What runs in the process between two stops, the stub, may not use the registers.
+			{place{"arch/um/kernel/skas/Makefile", "CFLAGS_stub.o := $(CFLAGS_NO_HARDENING)"}, "CFLAGS_stub.o := $(CFLAGS_NO_HARDENING) -mgeneral-regs-only"},
 			{place{umProcess, "\tif (mm_id->pid < 0) {\n"}, "\tfp_pid = -1;\n\tif (mm_id->pid < 0) {\n"},
 		},
 	},
@@ -125,13 +127,13 @@ func applyEdits(dir string) error {
 	for _, e := range edits {
 		ok, err := e.apply(dir)
 		if err != nil {
-			return fmt.Errorf("source: edit it: %w", err)
+			return withHint(fmt.Errorf("source: edit it: %w", err), "build it --unmodified, or from a copy without links that lead out of it")
 		}
 		if !ok {
 			fmt.Fprintln(&unapplied, e.name)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, editsFile), []byte(unapplied.String()), 0o644); err != nil {
+	if err := replaceFile(dir, editsFile, unapplied.String()); err != nil {
 		return fmt.Errorf("source: edit it: %w", err)
 	}
 	return nil
@@ -184,19 +186,24 @@ func (e *edit) apply(dir string) (bool, error) {
 		files[filepath.Join(filepath.Dir(e.changes[0].file), e.adds)] = e.text
 	}
 	for name, text := range files {
-		if err := replaceFile(filepath.Join(dir, name), text); err != nil {
+		if err := replaceFile(dir, name, text); err != nil {
 			return false, err
 		}
 	}
 	return true, nil
 }
 
-// replaceFile makes a new file in the place of what is there, which may be a link to the user's source.
-func replaceFile(name, text string) error {
-	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// replaceFile makes a new file in the place of what is there below dir, which may be a link to the user's source. A folder may not be one.
+func replaceFile(dir, name, text string) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
 		return err
 	}
-	return os.WriteFile(name, []byte(text), 0o644)
+	defer root.Close()
+	if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return root.WriteFile(name, []byte(text), 0o644)
 }
 
 // link makes a copy of the user's source without its version control, in which every file is a symbolic link.

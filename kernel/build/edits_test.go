@@ -140,6 +140,13 @@ func TestAFolderIsNotEdited(t *testing.T) {
 			t.Errorf("unmodified %v: the configuration says that there are edits: %v", unmodified, got)
 		}
 	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := OpenSource(context.Background(), link); err != nil || l.Hash != s.Hash || l.Origin != link {
+		t.Errorf("OpenSource() of a link to it = %+v, %v; want the hash %s", l, err, s.Hash)
+	}
 	if len(keys) != 2 {
 		t.Errorf("both kernels are %v", keys)
 	}
@@ -147,5 +154,38 @@ func TestAFolderIsNotEdited(t *testing.T) {
 		if got := readFile(t, filepath.Join(dir, name)); got != text {
 			t.Errorf("%s was changed:\n%s", name, got)
 		}
+	}
+}
+
+// TestEditsStayInTheCopy holds that a link to a folder elsewhere is no way out of the copy, and that a copy is not taken for a source.
+func TestEditsStayInTheCopy(t *testing.T) {
+	elsewhere, dir, copied := t.TempDir(), t.TempDir(), t.TempDir()
+	for name, text := range editable() {
+		if rest, ok := strings.CutPrefix(name, "arch/um/"); ok {
+			writeTree(t, elsewhere, map[string]string{rest: text})
+		} else {
+			writeTree(t, dir, map[string]string{name: text})
+		}
+	}
+	writeTree(t, dir, map[string]string{"Makefile": makefile, "arch/x": ""})
+	if err := os.Symlink(elsewhere, filepath.Join(dir, "arch/um")); err != nil {
+		t.Fatal(err)
+	}
+	if err := link(dir, copied); err != nil {
+		t.Fatal(err)
+	}
+	if err := applyEdits(copied); err == nil || hint(err) == "" {
+		t.Errorf("applyEdits() through a link that leads out = %v, hint %q", err, hint(err))
+	}
+	for name, text := range editable() {
+		if rest, ok := strings.CutPrefix(name, "arch/um/"); ok {
+			if got := readFile(t, filepath.Join(elsewhere, rest)); got != text {
+				t.Errorf("%s was changed:\n%s", name, got)
+			}
+		}
+	}
+	writeTree(t, dir, map[string]string{editsFile: ""})
+	if _, err := OpenSource(context.Background(), dir); err == nil || hint(err) == "" {
+		t.Errorf("OpenSource() of an edited copy = %v, hint %q", err, hint(err))
 	}
 }

@@ -55,6 +55,11 @@ func underlying(err error) error {
 }
 
 func openFolder(dir string) (*Source, error) {
+	origin := dir
+	dir, err := filepath.EvalSymlinks(dir) // what is walked may not be a link
+	if err != nil {
+		return nil, fmt.Errorf("source %s: find it: %w", origin, underlying(err))
+	}
 	f, err := os.Open(filepath.Join(dir, "Makefile"))
 	if err != nil {
 		return nil, withHint(fmt.Errorf("source %s: find its Makefile: %w", dir, underlying(err)), "name the top folder of a kernel's source")
@@ -67,11 +72,14 @@ func openFolder(dir string) (*Source, error) {
 	if _, err := os.Stat(filepath.Join(dir, ".config")); err == nil {
 		return nil, withHint(fmt.Errorf("source %s: build from it: it has been built in", dir), "clean it with make ARCH=um mrproper, or use a fresh copy")
 	}
+	if _, err := os.Stat(filepath.Join(dir, editsFile)); err == nil {
+		return nil, withHint(fmt.Errorf("source %s: build from it: it is a copy that sekexe has edited", dir), "use a fresh copy")
+	}
 	hash, err := hashFolder(dir)
 	if err != nil {
 		return nil, fmt.Errorf("source %s: hash it: %w", dir, err)
 	}
-	return &Source{Origin: dir, Version: version, Hash: hash, Dir: dir}, nil
+	return &Source{Origin: origin, Version: version, Hash: hash, Dir: dir}, nil
 }
 
 // makefileVersion reads VERSION, PATCHLEVEL, SUBLEVEL and EXTRAVERSION, the first lines of a kernel's Makefile.

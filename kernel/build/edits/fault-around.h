@@ -8,11 +8,18 @@
 #define __SEKEXE_FAULT_AROUND_H
 
 #include <linux/memcontrol.h>
+#include <linux/pagemap.h>
 #include <linux/userfaultfd_k.h>
 #include <linux/vmstat.h>
 
 /* In pages; a power of 2, so that a window never leaves its page table. */
 #define FAULT_AROUND_WINDOW 16UL
+
+/*
+ * In pages of its own: a process that has more gets what it asks for and no others. It bounds what can be wasted on one that touches a page here and there, of the
+ * guest's memory and of the mappings that the host allows (vm.max_map_count), of which each page may need one.
+ */
+#define FAULT_AROUND_MOST 16384UL
 
 /*
  * A control group with a limit, or one in such a group, gets the pages that it asks for and no others: they could be what takes it over the limit.
@@ -34,39 +41,67 @@ static bool fault_around_limited(struct mm_struct *mm)
 }
 
 /*
- * A page that is there already, but not to be written to, has been shared since a fork. Neighbours of such a one would have to be copied, which
- * most of them are not worth.
+ * Whether a page was never touched, so that it needs no more than memory. What is there and not to be written to has been shared since a fork, and
+ * most of it is not worth a copy.
  */
-static bool fault_around_wanted(struct mm_struct *mm, unsigned long address)
+static bool fault_around_untouched(struct mm_struct *mm, unsigned long address)
 {
-	pte_t *pte = virt_to_pte(mm, address);
+	bool none = true;
+	pte_t *pte;
 
-	return !pte || pte_none(*pte);
+	if (!virt_to_pte(mm, address))
+		return true; /* there is no table, either */
+	pte = pte_offset_map(pmd_off(mm, address), address);
+	if (pte) {
+		none = pte_none(ptep_get(pte));
+		pte_unmap(pte);
+	}
+	return none;
 }
 
 /*
- * Faults in what is around a page that was just written to. The lock of the address space is held for reading. With FAULT_FLAG_RETRY_NOWAIT it is
- * not given up, and nothing waits for a page that has to be read first: nobody has asked for it, and who is to bring it, as a daemon of FUSE, may be
- * waiting for this process. Failures do no harm, for the same reason.
+ * Whether the page of a private file mapping is in memory. Nothing is read for a neighbour: who is to bring it, such as a daemon of FUSE, may be waiting
+ * for this process.
+ */
+static bool fault_around_cached(struct vm_area_struct *vma, unsigned long address)
+{
+	struct folio *folio;
+	bool cached;
+
+	if (vma_is_anonymous(vma))
+		return true;
+	if (!vma->vm_file)
+		return false;
+	folio = filemap_get_folio(vma->vm_file->f_mapping, linear_page_index(vma, address));
+	if (IS_ERR_OR_NULL(folio))
+		return false;
+	cached = folio_test_uptodate(folio) && !folio_test_locked(folio);
+	folio_put(folio);
+	return cached;
+}
+
+/*
+ * Faults in what is around a page that was just written to. The lock of the address space is held for reading, and is not given up with
+ * FAULT_FLAG_RETRY_NOWAIT. Failures do no harm: nobody has asked for these pages.
  */
 static void fault_around(struct vm_area_struct *vma, unsigned long address)
 {
+	const vm_flags_t flags = VM_WRITE | VM_SHARED | VM_IO | VM_PFNMAP | VM_MIXEDMAP | VM_LOCKED | VM_LOCKONFAULT;
 	unsigned long window = address & ~(FAULT_AROUND_WINDOW * PAGE_SIZE - 1);
 	unsigned long addr = max(window, vma->vm_start);
 	unsigned long end = min(window + FAULT_AROUND_WINDOW * PAGE_SIZE, vma->vm_end);
-	unsigned int flags = FAULT_FLAG_WRITE | FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_RETRY_NOWAIT;
 
-	if ((vma->vm_flags & (VM_WRITE | VM_SHARED | VM_IO | VM_PFNMAP | VM_MIXEDMAP)) != VM_WRITE ||
-	    userfaultfd_armed(vma) ||
+	if ((vma->vm_flags & flags) != VM_WRITE || userfaultfd_armed(vma) ||
+	    get_mm_counter(vma->vm_mm, MM_ANONPAGES) > FAULT_AROUND_MOST ||
 	    global_zone_page_state(NR_FREE_PAGES) < totalram_pages() / 8 ||
 	    fault_around_limited(vma->vm_mm))
 		return;
 
 	for (; addr < end; addr += PAGE_SIZE) {
-		pte_t *pte = pte_offset_kernel(pmd_off(vma->vm_mm, addr), addr);
-
-		if ((pte_none(*pte) || (pte_present(*pte) && !pte_write(*pte))) &&
-		    (handle_mm_fault(vma, addr, flags, NULL) & (VM_FAULT_ERROR | VM_FAULT_RETRY)))
+		if (!fault_around_untouched(vma->vm_mm, addr) || !fault_around_cached(vma, addr))
+			continue;
+		if (handle_mm_fault(vma, addr, FAULT_FLAG_WRITE | FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_RETRY_NOWAIT, NULL) &
+		    (VM_FAULT_ERROR | VM_FAULT_RETRY))
 			return;
 	}
 }
