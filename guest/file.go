@@ -2,6 +2,7 @@ package guest
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 
 	"golang.org/x/sys/unix"
@@ -44,10 +45,14 @@ func writeFile(name, text string, perm uint32) error {
 	}
 	for len(text) > 0 && err == nil {
 		var n int
-		if n, err = unix.Write(fd, []byte(text)); errors.Is(err, unix.EINTR) {
-			n, err = 0, nil
+		switch n, err = unix.Write(fd, []byte(text)); {
+		case errors.Is(err, unix.EINTR):
+			err = nil
+		case err == nil && n == 0:
+			err = io.ErrShortWrite
+		case err == nil:
+			text = text[n:]
 		}
-		text = text[max(n, 0):]
 	}
 	if cerr := unix.Close(fd); err == nil {
 		err = cerr
