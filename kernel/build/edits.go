@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,10 +20,9 @@ import (
 // A source that has other lines than an edit looks for is built without it.
 type edit struct {
 	name    string
-	needs   place         // a text that must be there, too; its zero value: nothing
-	adds    string        // the name of a file that is put beside the first changed one; empty: none
-	text    string        // what is in it
-	changes []replacement // all of them or none
+	needs   place             // a text that must be there, too; its zero value: nothing
+	adds    map[string]string // the texts of new files, by their paths
+	changes []replacement     // all of them or none
 }
 
 // A place is a text in a file of the source, whose path is relative to its top folder.
@@ -37,14 +37,39 @@ type replacement struct {
 //go:embed edits/fault-around.h
 var faultAround string
 
+//go:embed edits/fault-guess.h
+var faultGuess string
+
+//go:embed edits/hostfs-readahead.h
+var hostfsReadahead string
+
+//go:embed edits/vdso-clock.h
+var vdsoClock string
+
+//go:embed edits/vdso-clock-user.h
+var vdsoClockUser string
+
+//go:embed edits/vdso-clock-kernel.h
+var vdsoClockKernel string
+
+//go:embed edits/host-vdso.h
+var hostVDSO string
+
 //go:embed edits/lazy-fp.h
 var lazyFP string
 
 const (
-	umPgtable = "arch/um/include/asm/pgtable.h"
-	umTrap    = "arch/um/kernel/trap.c"
-	umStub    = "arch/um/kernel/skas/stub.c"
-	umProcess = "arch/um/os-Linux/skas/process.c"
+	umPgtable  = "arch/um/include/asm/pgtable.h"
+	umTrap     = "arch/um/kernel/trap.c"
+	umStub     = "arch/um/kernel/skas/stub.c"
+	umStubExe  = "arch/um/kernel/skas/stub_exe.c"
+	umMMU      = "arch/um/kernel/skas/mmu.c"
+	umSyscall  = "arch/um/kernel/skas/syscall.c"
+	umVDSO     = "arch/x86/um/vdso/um_vdso.c"
+	umVMA      = "arch/x86/um/vdso/vma.c"
+	hostfsKern = "fs/hostfs/hostfs_kern.c"
+	hostfsUser = "fs/hostfs/hostfs_user.c"
+	umProcess  = "arch/um/os-Linux/skas/process.c"
 )
 
 // edits are in the order in which they are made.
@@ -69,12 +94,37 @@ var edits = []edit{
 		// the page of the fault.
 		name:  "fault-around",
 		needs: place{umPgtable, "um_tlb_mark_sync"},
-		adds:  "fault-around.h",
-		text:  faultAround,
+		adds:  map[string]string{"arch/um/kernel/fault-around.h": faultAround},
 		changes: []replacement{
 			{place{umTrap, "#include <skas.h>\n"}, "#include <skas.h>\n#include \"fault-around.h\"\n"},
 			{place{umTrap, "\tdo {\n\t\tvm_fault_t fault;\n"}, "\tbool around = is_write && is_user && fault_around_untouched(mm, address);\n\n\tdo {\n\t\tvm_fault_t fault;\n"},
 			{place{umTrap, "} while (!pte_present(*pte));\n"}, "} while (!pte_present(*pte));\n\tif (around)\n\t\tfault_around(vma, address);\n"},
+		},
+	},
+	{
+		// edits/fault-guess.h says why.
+		name:  "fault-guess",
+		needs: place{umTrap, "#include \"fault-around.h\"\n"},
+		adds:  map[string]string{"arch/um/kernel/fault-guess.h": faultGuess},
+		changes: []replacement{
+			{place{umTrap, "static void show_segv_info("}, "#include \"fault-guess.h\"\n\nstatic void show_segv_info("},
+			{place{umProcess, "static void get_skas_faultinfo("}, "int fault_guess(struct faultinfo *fi, unsigned long address, unsigned long ip, int code);\nvoid fault_guessed(struct faultinfo *fi, unsigned long ip);\n\nstatic void get_skas_faultinfo("},
+			{place{umProcess, "\tsiginfo_t *si;\n\tint sig;\n"}, "\tsiginfo_t *si;\n\tint sig, guessed;\n"},
+			{place{umProcess, "\t\tcurrent_mm_sync();\n"}, "\t\tguessed = 0;\n\t\tcurrent_mm_sync();\n"},
+			{
+				place{umProcess, "\t\t\t\tcase SIGSEGV:\n\t\t\t\t\tget_skas_faultinfo("},
+				"\t\t\t\tcase SIGSEGV:\n" +
+					"\t\t\t\t\tguessed = !ptrace(PTRACE_GETSIGINFO, pid, 0, &si_local) &&\n" +
+					"\t\t\t\t\t\t  fault_guess(&regs->faultinfo, (unsigned long)si_local.si_addr,\n" +
+					"\t\t\t\t\t\t\t      UPT_IP(regs), si_local.si_code);\n" +
+					"\t\t\t\t\tif (guessed)\n" +
+					"\t\t\t\t\t\tbreak;\n" +
+					"\t\t\t\t\tget_skas_faultinfo(",
+			},
+			{
+				place{umProcess, "\t\t\tcase SIGSEGV:\n\t\t\t\tif (using_seccomp"},
+				"\t\t\tcase SIGSEGV:\n\t\t\t\tif (guessed)\n\t\t\t\t\tfault_guessed(&regs->faultinfo, UPT_IP(regs));\n\t\t\t\telse if (using_seccomp",
+			},
 		},
 	},
 	{
@@ -94,17 +144,89 @@ var edits = []edit{
 		}},
 	},
 	{
+		// A forked process has its parent's pages marked as not used yet, which UML makes the host find out: the first read of each is a fault. It serves
+		// to find what may be swapped out, and is not worth that.
+		name: "fork-young",
+		changes: []replacement{{
+			place{"mm/memory.c", "\tpte = pte_mkold(pte);\n\n\tif (!userfaultfd_wp(dst_vma))\n"},
+			"\n\tif (!userfaultfd_wp(dst_vma))\n",
+		}},
+	},
+	{
+		// edits/hostfs-readahead.h says what it is for.
+		name: "hostfs-readahead",
+		adds: map[string]string{"fs/hostfs/hostfs-readahead.h": hostfsReadahead},
+		changes: []replacement{
+			{place{hostfsKern, "static const struct address_space_operations hostfs_aops = {\n"}, "#include \"hostfs-readahead.h\"\n\nstatic const struct address_space_operations hostfs_aops = {\n\t.readahead\t= hostfs_readahead,\n"},
+			{place{"fs/hostfs/hostfs.h", "extern int read_file("}, "extern int read_pages(int fd, unsigned long long offset, void **pages, int count, int size);\nextern int read_file("},
+			{place{hostfsUser, "#include <utime.h>\n"}, "#include <sys/uio.h>\n#include <utime.h>\n"},
+			{
+				place{hostfsUser, "int read_file(int fd,"},
+				"int read_pages(int fd, unsigned long long offset, void **pages, int count, int size)\n{\n\tstruct iovec iov[32];\n\tint i, n;\n\n" +
+					"\tfor (i = 0; i < count && i < 32; i++)\n\t\tiov[i] = (struct iovec) { .iov_base = pages[i], .iov_len = size };\n" +
+					"\tn = preadv64(fd, iov, i, offset);\n\treturn n < 0 ? -errno : n;\n}\n\nint read_file(int fd,",
+			},
+		},
+	},
+	{
 		// edits/lazy-fp.h says why.
 		name: "lazy-fp",
-		adds: "lazy-fp.h",
-		text: lazyFP,
+		adds: map[string]string{"arch/um/os-Linux/skas/lazy-fp.h": lazyFP},
 		changes: []replacement{
 			{place{umProcess, "#include \"../internal.h\"\n"}, "#include \"../internal.h\"\n#include \"lazy-fp.h\"\n"},
 			{place{umProcess, "if (put_fp_registers(pid, regs->fp)) {"}, "if (put_changed_fp_registers(pid, regs->fp)) {"},
-			{place{umProcess, "sig = WSTOPSIG(status);\n"}, "sig = WSTOPSIG(status);\n\t\t\t\tnote_fp_registers(pid, sig == SIGTRAP + 0x80, regs->fp);\n"},
+			{place{umProcess, "sig = WSTOPSIG(status);\n"}, "sig = WSTOPSIG(status);\n\t\t\t\tnote_fp_registers(pid, regs->fp);\n"},
+			{place{umProcess, "\terr = ptrace(PTRACE_CONT, pid, 0, SIGSEGV);\n"}, "\tforget_fp_registers(pid);\n\terr = ptrace(PTRACE_CONT, pid, 0, SIGSEGV);\n"},
 			// What runs in the process between two stops, the stub, may not use the registers.
 			{place{"arch/um/kernel/skas/Makefile", "CFLAGS_stub.o := $(CFLAGS_NO_HARDENING)"}, "CFLAGS_stub.o := $(CFLAGS_NO_HARDENING) -mgeneral-regs-only"},
-			{place{umProcess, "\tif (mm_id->pid < 0) {\n"}, "\tfp_pid = -1;\n\tif (mm_id->pid < 0) {\n"},
+			{place{umProcess, "\tif (mm_id->pid < 0) {\n"}, "\tforget_fp_registers(mm_id->pid);\n\tif (mm_id->pid < 0) {\n"},
+		},
+	},
+	{
+		// edits/vdso-clock.h and host-vdso.h say why and how.
+		name: "vdso-clock",
+		adds: map[string]string{
+			"arch/x86/um/vdso/vdso-clock.h":        vdsoClock,
+			"arch/x86/um/vdso/vdso-clock-user.h":   vdsoClockUser,
+			"arch/x86/um/vdso/vdso-clock-kernel.h": vdsoClockKernel,
+			"arch/um/os-Linux/skas/host-vdso.h":    hostVDSO,
+		},
+		changes: []replacement{
+			// A new process says where the host's vDSO is.
+			{place{umStubExe, "\t/* In SECCOMP mode, we only need the signalling FD from now on */\n"},
+				"\tunsigned long auxv[64], i;\n\tlong size = stub_syscall5(__NR_prctl, 0x41555856 /* PR_GET_AUXV */, (unsigned long)auxv, sizeof(auxv), 0, 0);\n\n" +
+					"\tfor (i = 0; size > 0 && i < 62 && auxv[i]; i += 2)\n\t\tif (auxv[i] == 33 /* AT_SYSINFO_EHDR */)\n" +
+					"\t\t\t((struct stub_data *)(init_data.stub_start + UM_KERN_PAGE_SIZE))->syscall_data[0].mem.addr = auxv[i + 1];\n\n" +
+					"\t/* In SECCOMP mode, we only need the signalling FD from now on */\n"},
+			{place{umProcess, "int start_userspace(struct mm_id *mm_id)\n"}, "#include \"host-vdso.h\"\n\nint start_userspace(struct mm_id *mm_id)\n"},
+			{place{umProcess, "\tif (munmap(stack, UM_KERN_PAGE_SIZE) < 0) {\n"},
+				"\thost_vdso_found(proc_data->syscall_data[0].mem.addr);\n" +
+					"\tif (munmap(stack, UM_KERN_PAGE_SIZE) < 0) {\n"},
+			{place{umMMU, "\tunmap(new_id, 0, STUB_START);\n"},
+				"\tif (host_vdso) {\n\t\tunmap(new_id, 0, host_vdso - 16 * PAGE_SIZE);\n\t\tunmap(new_id, host_vdso + 16 * PAGE_SIZE, STUB_START - host_vdso - 16 * PAGE_SIZE);\n\t} else {\n\t\tunmap(new_id, 0, STUB_START);\n\t}\n"},
+			{place{umMMU, "static_assert(sizeof(struct stub_data)"}, "extern unsigned long host_vdso;\n\nstatic_assert(sizeof(struct stub_data)"},
+			// What the host's vDSO asks the host's kernel for, because it can't tell the time by itself, ends here. Processes ask once more.
+			{place{umSyscall, "void handle_syscall("}, "extern unsigned long host_vdso;\n\nvoid handle_syscall("},
+			{place{umSyscall, "\tPT_REGS_SET_SYSCALL_RETURN(regs, -ENOSYS);\n"},
+				"\tPT_REGS_SET_SYSCALL_RETURN(regs, -ENOSYS);\n\n\tif (host_vdso && UPT_IP(r) >= host_vdso && UPT_IP(r) < STUB_START)\n\t\treturn;\n"},
+			{place{umSyscall, "#include <asm/delay.h>\n"}, "#include <asm/delay.h>\n#include <as-layout.h>\n"},
+			{place{umVDSO, "#include <asm/unistd.h>\n"}, "#include <asm/unistd.h>\n#include \"vdso-clock-user.h\"\n"},
+			{place{umVDSO, "\tlong ret;\n\n\tasm(\"syscall\"\n\t\t: \"=a\" (ret)\n\t\t: \"0\" (__NR_clock_gettime)"},
+				"\tunsigned long long sec;\n\tunsigned long nsec;\n\tlong ret;\n\n" +
+					"\tif (vdso_clock_read(clock, &sec, &nsec)) {\n\t\tts->tv_sec = sec;\n\t\tts->tv_nsec = nsec;\n\t\treturn 0;\n\t}\n" +
+					"\tasm(\"syscall\"\n\t\t: \"=a\" (ret)\n\t\t: \"0\" (__NR_clock_gettime)"},
+			{place{umVDSO, "\tlong ret;\n\n\tasm(\"syscall\"\n\t\t: \"=a\" (ret)\n\t\t: \"0\" (__NR_gettimeofday)"},
+				"\tunsigned long long sec;\n\tunsigned long nsec;\n\tlong ret;\n\n" +
+					"\tif (tv && !tz && vdso_clock_read(CLOCK_REALTIME, &sec, &nsec)) {\n\t\ttv->tv_sec = sec;\n\t\ttv->tv_usec = nsec / 1000;\n\t\treturn 0;\n\t}\n" +
+					"\tasm(\"syscall\"\n\t\t: \"=a\" (ret)\n\t\t: \"0\" (__NR_gettimeofday)"},
+			{
+				place{"arch/x86/um/vdso/Makefile", "CFLAGS_REMOVE_um_vdso.o = -pg -fprofile-arcs -ftest-coverage\n"},
+				"CFLAGS_REMOVE_um_vdso.o = -pg -fprofile-arcs -ftest-coverage\nKASAN_SANITIZE_um_vdso.o := n\nUBSAN_SANITIZE_um_vdso.o := n\nKCOV_INSTRUMENT_um_vdso.o := n\n",
+			},
+			{place{umVMA, "#include <linux/init.h>\n"}, "#include <linux/init.h>\n#include \"vdso-clock-kernel.h\"\n"},
+			{place{umVMA, "\tum_vdso_addr = task_size - PAGE_SIZE;\n"}, "\tum_vdso_addr = task_size - 2 * PAGE_SIZE; /* STACK_TOP is there */\n\tvdso_clock_init();\n"},
+			{place{umVMA, "\tmmap_write_unlock(mm);\n\n\treturn IS_ERR(vma) ? PTR_ERR(vma) : 0;\n"},
+				"\tint err = IS_ERR(vma) ? PTR_ERR(vma) : vdso_clock_map(mm, um_vdso_addr + PAGE_SIZE);\n\n\tmmap_write_unlock(mm);\n\n\treturn err;\n"},
 		},
 	},
 }
@@ -113,7 +235,7 @@ var edits = []edit{
 func editsHash() string {
 	h := sha256.New()
 	for _, e := range edits {
-		fmt.Fprintf(h, "%q %q %q %q %q\n", e.name, e.needs, e.adds, e.text, e.changes)
+		fmt.Fprintf(h, "%q %q %q %q\n", e.name, e.needs, e.adds, e.changes) // maps are printed in order
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
@@ -182,9 +304,7 @@ func (e *edit) apply(dir string) (bool, error) {
 		}
 		files[c.file] = strings.Replace(text, c.text, c.to, 1)
 	}
-	if e.adds != "" {
-		files[filepath.Join(filepath.Dir(e.changes[0].file), e.adds)] = e.text
-	}
+	maps.Copy(files, e.adds)
 	for name, text := range files {
 		if err := replaceFile(dir, name, text); err != nil {
 			return false, err

@@ -80,6 +80,14 @@ static bool fault_around_cached(struct vm_area_struct *vma, unsigned long addres
 	return cached;
 }
 
+/* Whether a process may get pages that it has not asked for. */
+static bool fault_around_allowed(struct mm_struct *mm)
+{
+	return get_mm_counter(mm, MM_ANONPAGES) <= FAULT_AROUND_MOST &&
+	       global_zone_page_state(NR_FREE_PAGES) >= totalram_pages() / 8 &&
+	       !fault_around_limited(mm);
+}
+
 /*
  * Faults in what is around a page that was just written to. The lock of the address space is held for reading, and is not given up with
  * FAULT_FLAG_RETRY_NOWAIT. Failures do no harm: nobody has asked for these pages.
@@ -92,9 +100,7 @@ static void fault_around(struct vm_area_struct *vma, unsigned long address)
 	unsigned long end = min(window + FAULT_AROUND_WINDOW * PAGE_SIZE, vma->vm_end);
 
 	if ((vma->vm_flags & flags) != VM_WRITE || userfaultfd_armed(vma) ||
-	    get_mm_counter(vma->vm_mm, MM_ANONPAGES) > FAULT_AROUND_MOST ||
-	    global_zone_page_state(NR_FREE_PAGES) < totalram_pages() / 8 ||
-	    fault_around_limited(vma->vm_mm))
+	    !fault_around_allowed(vma->vm_mm))
 		return;
 
 	for (; addr < end; addr += PAGE_SIZE) {
