@@ -2,7 +2,11 @@ package uml
 
 import (
 	"debug/elf"
+	"runtime"
 	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // pageSize is that of x86-64.
@@ -38,6 +42,25 @@ func readProgram(path string) program {
 	}
 	return p
 }
+
+// heapGap is the most that the host leaves between a program and its heap where addresses are randomized, in bytes (arch/x86/kernel/process.c,
+// arch_randomize_brk). The kernel takes as much more memory, of which it uses nothing.
+const heapGap = 1 << 30
+
+// randomized says whether kernels have addresses at random, because sekexe may not turn that off: the seccomp profile of a container may forbid it.
+// Nothing can be said then about where the heap is.
+var randomized = sync.OnceValue(func() bool {
+	runtime.LockOSThread() // the personality is that of a thread
+	defer runtime.UnlockOSThread()
+	const query = 0xffffffff // personality(2)
+	old, _, errno := unix.RawSyscall(unix.SYS_PERSONALITY, query, 0, 0)
+	if errno != 0 {
+		return true
+	}
+	_, _, errno = unix.RawSyscall(unix.SYS_PERSONALITY, old|noRandomize, 0, 0)
+	_, _, _ = unix.RawSyscall(unix.SYS_PERSONALITY, old, 0, 0)
+	return errno != 0
+})
 
 // heapPad is what the heap of a kernel's C library has to take, in bytes, so that the guest's memory, which begins where the heap ends, begins
 // with a huge page. It begins with small ones otherwise, which are the first that the guest takes: 400 page faults of a boot. 0: it doesn't matter.

@@ -88,6 +88,9 @@ func (s *session) greatestFile() int64 {
 	for i := range s.disks {
 		most = max(most, s.disks[i].Size)
 	}
+	if randomized() {
+		most += heapGap
+	}
 	return most + kernelMemory
 }
 

@@ -256,7 +256,9 @@ func (s *session) launch() error {
 	}
 	memoryDir, pad := s.private, int64(0)
 	if s.memory != nil {
-		pad, args.memory = heapPad(program.end, args.memory)
+		if !randomized() {
+			pad, args.memory = heapPad(program.end, args.memory)
+		}
 		memoryDir = fmt.Sprintf("/proc/self/fd/%d", len(files))
 		own.Folder = s.memory.dir
 		files = append(files, s.memory.dir)
