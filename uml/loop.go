@@ -144,6 +144,7 @@ func (s *session) hello(payload []byte) error {
 	switch {
 	case s.docker != nil:
 		s.startDocker()
+		s.tasks.Go(func() { s.prefault(dockerMemory) })
 	case len(s.job.Steps) > 0:
 		s.exec(0)
 	}

@@ -94,7 +94,7 @@ func New(o Options) (*Runtime, error) {
 	if r.cpus, err = newCPUs(notes, o.ID); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
-	r.boots = make(chan struct{}, max(4, 2*len(r.cpus.allowed)))
+	r.boots = make(chan struct{}, max(2, len(r.cpus.allowed)))
 	return r, nil
 }
 
