@@ -148,6 +148,9 @@ func (s *session) hello(payload []byte) error {
 	case len(s.job.Steps) > 0:
 		s.exec(0)
 	}
+	if slices.ContainsFunc(s.links, func(l orchestrator.Link) bool { return l.DHCP }) {
+		s.releaseBoot() // who gives it an address may be a sub-kernel that is yet to boot
+	}
 	s.learnBoot()
 	s.seal()
 	return nil

@@ -10,12 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
@@ -30,7 +32,8 @@ const patience = 3 * time.Minute
 func TestMain(m *testing.M) {
 	kernelnet.Child()
 	testscript.Main(m, map[string]func(){
-		"sekexe": func() { pretendHost(); os.Exit(run(context.Background(), os.Args[1:])) },
+		"sekexe":        func() { pretendHost(); os.Exit(run(context.Background(), os.Args[1:])) },
+		"nopersonality": withoutPersonality,
 	})
 }
 
@@ -88,6 +91,33 @@ func TestScript(t *testing.T) {
 			"terminal": scriptTerminal,
 		},
 	})
+}
+
+// withoutPersonality is "nopersonality PROGRAM [ARG...]": it runs the program where personality(2) is forbidden, as in a container with Docker's seccomp
+// profile.
+func withoutPersonality() {
+	runtime.LockOSThread()
+	refuse := []unix.SockFilter{ // what is loaded first is the number of the call (struct seccomp_data, include/uapi/linux/seccomp.h)
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_PERSONALITY, Jf: 3},
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 16}, // its first argument
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 0xffffffff, Jt: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	program := unix.SockFprog{Len: uint16(len(refuse)), Filter: &refuse[0]}
+	path, err := exec.LookPath(os.Args[1])
+	if err == nil {
+		err = unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	}
+	if err == nil {
+		err = unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&program)), 0, 0)
+	}
+	if err == nil {
+		err = unix.Exec(path, os.Args[1:], os.Environ())
+	}
+	fmt.Fprintln(os.Stderr, "nopersonality:", err)
+	os.Exit(125)
 }
 
 type sandboxKey struct{}
