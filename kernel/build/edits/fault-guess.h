@@ -46,6 +46,9 @@ static int fault_guess_write(struct mm_struct *mm, unsigned long address, unsign
 	return own && fault_around_allowed(mm) ? 1 : -1;
 }
 
+int fault_guess(struct faultinfo *fi, unsigned long address, unsigned long ip, int code);
+void fault_guessed(struct faultinfo *fi, unsigned long ip);
+
 /*
  * Called with a process that is about to get a SIGSEGV, of that address and code, before it is continued. Returns whether the fault was guessed;
  * the guess is in fi.

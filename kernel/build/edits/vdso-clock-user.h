@@ -21,6 +21,7 @@ static __always_inline int vdso_clock_read(clockid_t clock, unsigned long long *
 	const volatile struct vdso_clock_page *p = vdso_clock_page();
 	int (*host)(clockid_t, struct __kernel_timespec *);
 	struct __kernel_timespec now;
+	unsigned __int128 shifted;
 	unsigned long long ns, cycles;
 	unsigned int seq;
 
@@ -34,18 +35,15 @@ static __always_inline int vdso_clock_read(clockid_t clock, unsigned long long *
 		if (host(CLOCK_MONOTONIC, &now))
 			return 0;
 		cycles = (now.tv_sec * VDSO_CLOCK_NSEC + now.tv_nsec) / p->multiplier;
-		ns = clock == CLOCK_REALTIME ? p->real_nsec : p->mono_nsec;
-		if (cycles > p->cycle)
-			ns += (cycles - p->cycle) * p->mult;
-		ns >>= p->shift;
+		shifted = clock == CLOCK_REALTIME ? p->real_nsec : p->mono_nsec;
+		if (cycles > p->cycle) /* long ago, if the kernel was stopped meanwhile */
+			shifted += (unsigned __int128)(cycles - p->cycle) * p->mult;
+		ns = shifted >> p->shift;
 		*sec = clock == CLOCK_REALTIME ? p->real_sec : p->mono_sec;
 		asm volatile("" ::: "memory");
 	} while (p->seq != seq);
-	while (ns >= VDSO_CLOCK_NSEC) {
-		ns -= VDSO_CLOCK_NSEC;
-		++*sec;
-	}
-	*nsec = ns;
+	*sec += ns / VDSO_CLOCK_NSEC;
+	*nsec = ns % VDSO_CLOCK_NSEC;
 	return 1;
 }
 
