@@ -55,6 +55,21 @@ var vdsoClockKernel string
 //go:embed edits/host-vdso.h
 var hostVDSO string
 
+//go:embed edits/direct-map.h
+var directMap string
+
+//go:embed edits/direct-map-hostfs.h
+var directMapHostfs string
+
+//go:embed edits/direct-map-ops.h
+var directMapOps string
+
+//go:embed edits/direct-map-stub.h
+var directMapStub string
+
+//go:embed edits/direct-map-user.h
+var directMapUser string
+
 //go:embed edits/lazy-fp.h
 var lazyFP string
 
@@ -63,6 +78,7 @@ const (
 	umTrap     = "arch/um/kernel/trap.c"
 	umStub     = "arch/um/kernel/skas/stub.c"
 	umStubExe  = "arch/um/kernel/skas/stub_exe.c"
+	umMem      = "arch/um/os-Linux/skas/mem.c"
 	umMMU      = "arch/um/kernel/skas/mmu.c"
 	umSyscall  = "arch/um/kernel/skas/syscall.c"
 	umVDSO     = "arch/x86/um/vdso/um_vdso.c"
@@ -70,6 +86,8 @@ const (
 	hostfsKern = "fs/hostfs/hostfs_kern.c"
 	hostfsUser = "fs/hostfs/hostfs_user.c"
 	umProcess  = "arch/um/os-Linux/skas/process.c"
+	umThreads  = "arch/um/kernel/process.c"
+	umPtrace   = "arch/x86/um/ptrace.c"
 )
 
 // edits are in the order in which they are made.
@@ -86,7 +104,7 @@ var edits = []edit{
 		name: "populate",
 		changes: []replacement{{
 			place{umStub, "MAP_SHARED | MAP_FIXED,"},
-			"MAP_SHARED | MAP_FIXED |\n\t\t\t\t\t    (d->syscall_data_len <= 70 && sc->mem.length <= 32 * UM_KERN_PAGE_SIZE ? MAP_POPULATE : 0),",
+			"MAP_SHARED | MAP_FIXED |\n\t\t\t\t\t    (d->syscall_data_len <= 70 && sc->mem.length <= 64 * UM_KERN_PAGE_SIZE ? MAP_POPULATE : 0),",
 		}},
 	},
 	{
@@ -174,9 +192,19 @@ var edits = []edit{
 		adds: map[string]string{"arch/um/os-Linux/skas/lazy-fp.h": lazyFP},
 		changes: []replacement{
 			{place{umProcess, "#include \"../internal.h\"\n"}, "#include \"../internal.h\"\n#include \"lazy-fp.h\"\n"},
-			{place{umProcess, "if (put_fp_registers(pid, regs->fp)) {"}, "if (put_changed_fp_registers(pid, regs->fp)) {"},
-			{place{umProcess, "sig = WSTOPSIG(status);\n"}, "sig = WSTOPSIG(status);\n\t\t\t\tnote_fp_registers(pid, regs->fp);\n"},
-			{place{umProcess, "\terr = ptrace(PTRACE_CONT, pid, 0, SIGSEGV);\n"}, "\tforget_fp_registers(pid);\n\terr = ptrace(PTRACE_CONT, pid, 0, SIGSEGV);\n"},
+			{place{umProcess, "if (put_fp_registers(pid, regs->fp)) {"}, "if (put_changed_fp_registers(pid, regs)) {"},
+			{place{umProcess, "if (get_fp_registers(pid, regs->fp)) {"}, "if (stopped_fp_registers(pid, regs)) {"},
+			{place{umProcess, "\terr = ptrace(PTRACE_CONT, pid, 0, SIGSEGV);\n"}, "\ttake_fp_registers(pid);\n\terr = ptrace(PTRACE_CONT, pid, 0, SIGSEGV);\n"},
+			{place{"arch/x86/um/shared/sysdep/ptrace.h", "#define EMPTY_UML_PT_REGS { }\n"},
+				"void fetch_fp_registers(struct uml_pt_regs *regs);\nvoid drop_fp_registers(struct uml_pt_regs *regs);\n\n#define EMPTY_UML_PT_REGS { }\n"},
+			{place{umThreads, "int arch_dup_task_struct(struct task_struct *dst,"},
+				"void arch_release_task_struct(struct task_struct *tsk)\n{\n\tdrop_fp_registers(&tsk->thread.regs.regs);\n}\n\nint arch_dup_task_struct(struct task_struct *dst,"},
+			{place{umThreads, "\t/* init_task is not dynamically sized (missing FPU state) */\n"}, "\tfetch_fp_registers(&src->thread.regs.regs);\n\t/* init_task is not dynamically sized (missing FPU state) */\n"},
+			{place{"arch/um/kernel/exec.c", "\tget_safe_registers(current_pt_regs()->regs.gp,\n"}, "\tdrop_fp_registers(&current_pt_regs()->regs);\n\tget_safe_registers(current_pt_regs()->regs.gp,\n"},
+			{place{"arch/x86/um/signal.c", "\terr = copy_from_user(regs->regs.fp, from_fp64, host_fp_size);\n"}, "\tfetch_fp_registers(&regs->regs);\n\terr = copy_from_user(regs->regs.fp, from_fp64, host_fp_size);\n"},
+			{place{"arch/x86/um/signal.c", "\tif (copy_to_user(to_fp64, regs->regs.fp, host_fp_size))\n"}, "\tfetch_fp_registers(&regs->regs);\n\tif (copy_to_user(to_fp64, regs->regs.fp, host_fp_size))\n"},
+			{place{umPtrace, "\tmembuf_write(&to, fpregs, regset->size * regset->n);\n"}, "\tfetch_fp_registers(&task_pt_regs(target)->regs);\n\tmembuf_write(&to, fpregs, regset->size * regset->n);\n"},
+			{place{umPtrace, "\treturn user_regset_copyin(&pos, &count, &kbuf, &ubuf,\n\t\t\t\t  fpregs,"}, "\tfetch_fp_registers(&task_pt_regs(target)->regs);\n\treturn user_regset_copyin(&pos, &count, &kbuf, &ubuf,\n\t\t\t\t  fpregs,"},
 			// What runs in the process between two stops, the stub, may not use the registers.
 			{place{"arch/um/kernel/skas/Makefile", "CFLAGS_stub.o := $(CFLAGS_NO_HARDENING)"}, "CFLAGS_stub.o := $(CFLAGS_NO_HARDENING) -mgeneral-regs-only"},
 			{place{umProcess, "\tif (mm_id->pid < 0) {\n"}, "\tforget_fp_registers(mm_id->pid);\n\tif (mm_id->pid < 0) {\n"},
@@ -227,6 +255,40 @@ var edits = []edit{
 			{place{umVMA, "\tum_vdso_addr = task_size - PAGE_SIZE;\n"}, "\tum_vdso_addr = task_size - 2 * PAGE_SIZE; /* STACK_TOP is there */\n\tvdso_clock_init();\n"},
 			{place{umVMA, "\tmmap_write_unlock(mm);\n\n\treturn IS_ERR(vma) ? PTR_ERR(vma) : 0;\n"},
 				"\tint err = IS_ERR(vma) ? PTR_ERR(vma) : vdso_clock_map(mm, um_vdso_addr + PAGE_SIZE);\n\n\tmmap_write_unlock(mm);\n\n\treturn err;\n"},
+		},
+	},
+	{
+		// edits/direct-map.h says why and how.
+		name:  "direct-map",
+		needs: place{umTrap, "fault_around(vma, address)"},
+		adds: map[string]string{
+			"arch/um/include/asm/direct-map.h":        directMapOps,
+			"arch/um/kernel/direct-map.h":             directMap,
+			"arch/um/kernel/skas/direct-map-stub.h":   directMapStub,
+			"arch/um/os-Linux/skas/direct-map-user.h": directMapUser,
+			"fs/hostfs/direct-map-hostfs.h":           directMapHostfs,
+		},
+		changes: []replacement{
+			{place{umTrap, "#include \"fault-around.h\"\n"}, "#include <asm/direct-map.h>\n#include \"fault-around.h\"\n#include \"direct-map.h\"\n"},
+			{place{umTrap, "\tif (around)\n\t\tfault_around(vma, address);\n"}, "\tif (around)\n\t\tdirect_map_around(vma, address);\n"},
+			{place{umTrap, "\tdo {\n\t\tvm_fault_t fault;\n"}, "\tif (is_user && !is_write && direct_map(vma)) {\n\t\terr = 0;\n\t\tgoto out;\n\t}\n\n\tdo {\n\t\tvm_fault_t fault;\n"},
+			{place{"arch/um/include/shared/skas/stub-data.h", "\tSTUB_SYSCALL_MUNMAP,\n"}, "\tSTUB_SYSCALL_MUNMAP,\n\tSTUB_SYSCALL_FILE,\n"},
+			{place{umStub, "static __always_inline int syscall_handler("}, "#include \"direct-map-stub.h\"\n\nstatic __always_inline int syscall_handler("},
+			{place{umStub, "\t\tdefault:\n"}, "\t\tcase STUB_SYSCALL_FILE:\n\t\t\tmap_file(sc, fd_map);\n\t\t\tbreak;\n\t\tdefault:\n"},
+			// Of a file that was cut short on the host, pages are not there.
+			{place{umStubExe, "\t\tres = stub_syscall4(__NR_rt_sigaction, SIGFPE,\n"},
+				"\t\tres = stub_syscall4(__NR_rt_sigaction, SIGBUS,\n\t\t\t\t    (unsigned long)&sa, 0, sizeof(sa.sa_mask));\n\t\tif (res != 0)\n\t\t\tstub_syscall1(__NR_exit, 22);\n\n" +
+					"\t\tres = stub_syscall4(__NR_rt_sigaction, SIGFPE,\n"},
+			{place{umMem, "#include <sys/mman.h>\n"}, "#include <fcntl.h>\n#include <sys/mman.h>\n#include <sys/socket.h>\n"},
+			{place{umMem, "static inline long do_syscall_stub("}, "static void send_files(struct stub_data *proc_data);\n\nstatic inline long do_syscall_stub("},
+			{place{umMem, "\t\tn = ptrace_setregs(pid, syscall_regs);\n"}, "\t\tsend_files(proc_data);\n\t\tn = ptrace_setregs(pid, syscall_regs);\n"},
+			{place{umMem, "int map(struct mm_id *mm_idp,"}, "#include \"direct-map-user.h\"\n\nint map(struct mm_id *mm_idp,"},
+			{place{umProcess, "static int userspace_tramp("}, "void open_file_socks(void);\nvoid inherit_file_socks(void);\n\nstatic int userspace_tramp("},
+			{place{umProcess, "\tfcntl(init_data.stub_data_fd, F_SETFD, 0);\n"}, "\tfcntl(init_data.stub_data_fd, F_SETFD, 0);\n\tinherit_file_socks();\n"},
+			{place{umProcess, "\tmm_id->pid = clone("}, "\topen_file_socks();\n\tmm_id->pid = clone("},
+			{place{hostfsKern, "static const struct file_operations hostfs_file_fops = {\n"}, "#include \"direct-map-hostfs.h\"\n\nstatic const struct file_operations hostfs_file_fops = {\n"},
+			{place{hostfsKern, "\t.mmap_prepare\t= generic_file_mmap_prepare,\n"}, "\t.mmap_prepare\t= hostfs_mmap_prepare,\n"},
+			{place{hostfsKern, "\treturn register_filesystem(&hostfs_type);\n"}, "\tdirect_map_fd = hostfs_direct_map_fd;\n\tdirect_map_read = hostfs_direct_map_read;\n\treturn register_filesystem(&hostfs_type);\n"},
 		},
 	},
 }

@@ -12,8 +12,16 @@
 #include <linux/userfaultfd_k.h>
 #include <linux/vmstat.h>
 
-/* In pages; a power of 2, so that a window never leaves its page table. */
+/* In pages; a power of 2. */
 #define FAULT_AROUND_WINDOW 16UL
+
+/* The same, where the page before the window was written to. */
+#define FAULT_AROUND_NEXT 64UL
+
+#ifndef fault_around_hosts
+/* Whether what an area has of a file comes from the host's file, whoever waits for whom in the guest. */
+#define fault_around_hosts(vma) false
+#endif
 
 /*
  * In pages of its own: a process that has more gets what it asks for and no others. It bounds what can be wasted on one that touches a page here and there, of the
@@ -59,8 +67,24 @@ static bool fault_around_untouched(struct mm_struct *mm, unsigned long address)
 	return none;
 }
 
+/* Whether a process has written to the page before a window of FAULT_AROUND_WINDOW: it may be on its way from one end of an area to the other. */
+static bool fault_around_before(struct vm_area_struct *vma, unsigned long address)
+{
+	unsigned long before = (address & ~(FAULT_AROUND_WINDOW * PAGE_SIZE - 1)) - PAGE_SIZE;
+	pte_t *pte, val = __pte(0);
+
+	if (before < vma->vm_start || before >= vma->vm_end || !virt_to_pte(vma->vm_mm, before))
+		return false;
+	pte = pte_offset_map(pmd_off(vma->vm_mm, before), before);
+	if (pte) {
+		val = ptep_get(pte);
+		pte_unmap(pte);
+	}
+	return pte_present(val) && pte_write(val) && pte_dirty(val);
+}
+
 /*
- * Whether the page of a private file mapping is in memory. Nothing is read for a neighbour: who is to bring it, such as a daemon of FUSE, may be waiting
+ * Whether the page of a private file mapping is in memory, or the host's. Nothing is read for a neighbour: who is to bring it, such as a daemon of FUSE, may be waiting
  * for this process.
  */
 static bool fault_around_cached(struct vm_area_struct *vma, unsigned long address)
@@ -68,7 +92,7 @@ static bool fault_around_cached(struct vm_area_struct *vma, unsigned long addres
 	struct folio *folio;
 	bool cached;
 
-	if (vma_is_anonymous(vma))
+	if (vma_is_anonymous(vma) || fault_around_hosts(vma))
 		return true;
 	if (!vma->vm_file)
 		return false;
@@ -97,7 +121,8 @@ static void fault_around(struct vm_area_struct *vma, unsigned long address)
 	const vm_flags_t flags = VM_WRITE | VM_SHARED | VM_IO | VM_PFNMAP | VM_MIXEDMAP | VM_LOCKED | VM_LOCKONFAULT;
 	unsigned long window = address & ~(FAULT_AROUND_WINDOW * PAGE_SIZE - 1);
 	unsigned long addr = max(window, vma->vm_start);
-	unsigned long end = min(window + FAULT_AROUND_WINDOW * PAGE_SIZE, vma->vm_end);
+	unsigned long pages = fault_around_before(vma, address) ? FAULT_AROUND_NEXT : FAULT_AROUND_WINDOW;
+	unsigned long end = min3(window + pages * PAGE_SIZE, vma->vm_end, (window & PMD_MASK) + PMD_SIZE);
 
 	if ((vma->vm_flags & flags) != VM_WRITE || userfaultfd_armed(vma) ||
 	    !fault_around_allowed(vma->vm_mm))

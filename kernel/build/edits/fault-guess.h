@@ -13,7 +13,7 @@
 /* A trap_no of struct faultinfo, which is a task's own: its last fault was guessed, and no page came of it. */
 #define FAULT_GUESS_FAILED -1
 
-/* In pages; a private mapping of a file that is larger than that may be one of which most is only read. */
+/* In pages; a private mapping of a file that is larger than that may be one of which most is only read, unless what is before has been written to. */
 #define FAULT_GUESS_FILE 64UL
 
 /*
@@ -42,7 +42,8 @@ static int fault_guess_write(struct mm_struct *mm, unsigned long address, unsign
 		return -1;
 	if (!writable)
 		return 0;
-	own = !(vma->vm_flags & VM_SHARED) && (vma_is_anonymous(vma) || vma_pages(vma) <= FAULT_GUESS_FILE);
+	own = !(vma->vm_flags & VM_SHARED) && (vma_is_anonymous(vma) || vma_pages(vma) <= FAULT_GUESS_FILE ||
+					       fault_around_before(vma, address));
 	return own && fault_around_allowed(mm) ? 1 : -1;
 }
 
