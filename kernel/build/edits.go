@@ -70,6 +70,9 @@ var directMapStub string
 //go:embed edits/direct-map-user.h
 var directMapUser string
 
+//go:embed edits/stub-pool.h
+var stubPool string
+
 //go:embed edits/lazy-fp.h
 var lazyFP string
 
@@ -87,6 +90,7 @@ const (
 	hostfsUser = "fs/hostfs/hostfs_user.c"
 	umProcess  = "arch/um/os-Linux/skas/process.c"
 	umThreads  = "arch/um/kernel/process.c"
+	umReboot   = "arch/um/kernel/reboot.c"
 	umPtrace   = "arch/x86/um/ptrace.c"
 )
 
@@ -289,6 +293,24 @@ var edits = []edit{
 			{place{hostfsKern, "static const struct file_operations hostfs_file_fops = {\n"}, "#include \"direct-map-hostfs.h\"\n\nstatic const struct file_operations hostfs_file_fops = {\n"},
 			{place{hostfsKern, "\t.mmap_prepare\t= generic_file_mmap_prepare,\n"}, "\t.mmap_prepare\t= hostfs_mmap_prepare,\n"},
 			{place{hostfsKern, "\treturn register_filesystem(&hostfs_type);\n"}, "\tdirect_map_fd = hostfs_direct_map_fd;\n\tdirect_map_read = hostfs_direct_map_read;\n\treturn register_filesystem(&hostfs_type);\n"},
+		},
+	},
+	{
+		// edits/stub-pool.h says why.
+		name:  "stub-pool",
+		needs: place{umProcess, "\tforget_fp_registers(mm_id->pid);\n"},
+		adds:  map[string]string{"arch/um/kernel/skas/stub-pool.h": stubPool},
+		changes: []replacement{
+			{place{umMMU, "int init_new_context("}, "#include \"stub-pool.h\"\n\nint init_new_context("},
+			{place{umMMU, "\tstack = __get_free_pages(GFP_KERNEL | __GFP_ZERO, ilog2(STUB_DATA_PAGES));\n"},
+				"\tbool kept = stub_pool_get(new_id);\n\n\tstack = kept ? new_id->stack : __get_free_pages(GFP_KERNEL | __GFP_ZERO, ilog2(STUB_DATA_PAGES));\n"},
+			{place{umMMU, "\tret = start_userspace(new_id);\n"}, "\tret = kept ? 0 : start_userspace(new_id);\n"},
+			{place{umMMU, "\tif (mmu->id.pid > 0) {\n"}, "\tif (stub_pool_put(&mmu->id))\n\t\treturn;\n\n\tif (mmu->id.pid > 0) {\n"},
+			{place{umProcess, "int start_userspace(struct mm_id *mm_id)\n"},
+				"int stub_is_stopped(int pid);\n\n/* Called with a process that is to run another program. */\nint stub_is_stopped(int pid)\n{\n\tunsigned long regs[MAX_REG_NR];\n\n" +
+					"\tforget_fp_registers(pid);\n\treturn ptrace(PTRACE_GETREGS, pid, 0, regs) >= 0;\n}\n\nint start_userspace(struct mm_id *mm_id)\n"},
+			{place{umReboot, "static void kill_off_processes(void)\n"}, "void stub_pool_drain(void);\n\nstatic void kill_off_processes(void)\n"},
+			{place{umReboot, "\tread_lock(&tasklist_lock);\n"}, "\tstub_pool_drain();\n\tread_lock(&tasklist_lock);\n"},
 		},
 	},
 }
