@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -16,11 +17,12 @@ import (
 // A process is the process of a running kernel, with the helpers and the guest's processes that it keeps on the host. All of them are in
 // one session and process group, whose number is pid.
 type process struct {
-	pid  int
-	done chan struct{} // closed when the process and its group are gone; the fields below are final then
-	ws   syscall.WaitStatus
-	cpu  time.Duration // user and system
-	peak int64         // bytes, resident
+	pid    int
+	killed sync.Once
+	done   chan struct{} // closed when the process and its group are gone; the fields below are final then
+	ws     syscall.WaitStatus
+	cpu    time.Duration // user and system, with that of the guest's processes
+	peak   int64         // bytes, resident
 }
 
 // launchSpec is what a process is started with.
@@ -110,7 +112,7 @@ func (p *process) wait() {
 	p.kill()
 	if err == nil {
 		p.ws = ws
-		p.cpu = time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
+		p.cpu += time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
 		p.peak = ru.Maxrss << 10 // getrusage(2): KiB
 	}
 	close(p.done)
@@ -118,7 +120,10 @@ func (p *process) wait() {
 
 // kill kills the kernel with all of its group, in one call, so that none of the guest's processes is set free by the death of the kernel
 // that traces it. Killing what is gone is no error.
-func (p *process) kill() { _ = unix.Kill(-p.pid, unix.SIGKILL) }
+func (p *process) kill() {
+	p.killed.Do(func() { p.cpu = childrenCPU(p.pid) })
+	_ = unix.Kill(-p.pid, unix.SIGKILL)
+}
 
 // how says how the process ended, for a message.
 func (p *process) how() string {
