@@ -274,8 +274,12 @@ var edits = []edit{
 		},
 		changes: []replacement{
 			{place{umTrap, "#include \"fault-around.h\"\n"}, "#include <asm/direct-map.h>\n#include \"fault-around.h\"\n#include \"direct-map.h\"\n"},
-			{place{umTrap, "\tif (around)\n\t\tfault_around(vma, address);\n"}, "\tif (around)\n\t\tdirect_map_around(vma, address);\n"},
-			{place{umTrap, "\tdo {\n\t\tvm_fault_t fault;\n"}, "\tif (is_user && !is_write && direct_map(vma)) {\n\t\terr = 0;\n\t\tgoto out;\n\t}\n\n\tdo {\n\t\tvm_fault_t fault;\n"},
+			{place{umTrap, "\tif (around)\n\t\tfault_around(vma, address);\n"}, "\tif (around)\n\t\tdirect_map_around(vma, address, ip);\n"},
+			{place{umTrap, "\tdo {\n\t\tvm_fault_t fault;\n"}, "\tif (is_user && !is_write && direct_map(vma, ip)) {\n\t\terr = 0;\n\t\tgoto out;\n\t}\n\n\tdo {\n\t\tvm_fault_t fault;\n"},
+			// The address of a fault that the host has had nothing for is with the signal alone.
+			{place{umTrap, "\tif ((err == 0) && (siginfo_layout(sig, code) == SIL_FAULT)) {\n\t\tstruct faultinfo *fi = UPT_FAULTINFO(regs);\n"},
+				"\tif ((err == 0) && (siginfo_layout(sig, code) == SIL_FAULT)) {\n\t\tstruct faultinfo *fi = UPT_FAULTINFO(regs);\n\n" +
+					"\t\tif (sig == SIGBUS)\n\t\t\t*fi = (struct faultinfo) { .cr2 = (unsigned long)si->si_addr, .trap_no = 14 };\n"},
 			{place{"arch/um/include/shared/skas/stub-data.h", "\tSTUB_SYSCALL_MUNMAP,\n"}, "\tSTUB_SYSCALL_MUNMAP,\n\tSTUB_SYSCALL_FILE,\n"},
 			{place{umStub, "static __always_inline int syscall_handler("}, "#include \"direct-map-stub.h\"\n\nstatic __always_inline int syscall_handler("},
 			{place{umStub, "\t\tdefault:\n"}, "\t\tcase STUB_SYSCALL_FILE:\n\t\t\tmap_file(sc, fd_map);\n\t\t\tbreak;\n\t\tdefault:\n"},

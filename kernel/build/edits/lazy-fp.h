@@ -11,9 +11,8 @@
 /* A power of 2. With processes of the same place in the table each takes it from the other. */
 #define FP_TABLE 64
 
-/* What FXSAVE writes, and with it XSAVE's header, in bytes (Intel SDM, volume 1, 13.4). */
+/* What FXSAVE writes, in bytes; behind it XSAVE says which registers have other than their initial values (Intel SDM, volume 1, 13.4). */
 #define FP_LEGACY 512
-#define FP_HEADER_END 576
 
 /* The registers of stopped processes. It is for ptrace alone, and that has one CPU (arch/um/os-Linux/start_up.c). */
 static struct fp_entry {
@@ -25,13 +24,14 @@ static struct fp_entry {
 /* Gives a thread the registers that the process has. That fails if it is gone, as it is for one that executes another program, or ends. */
 static void fetch_fp_entry(struct fp_entry *e)
 {
-	if (!e->owner)
-		return;
-	if (get_fp_registers(e->pid, e->owner->fp))
+	int on = um_set_signals(0); /* a thread that has ended is freed in an interrupt, too (drop_fp_registers) */
+
+	if (e->owner && get_fp_registers(e->pid, e->owner->fp))
 		e->pid = 0;
-	else
+	else if (e->owner)
 		memcpy(e->fp, e->owner->fp, host_fp_size);
 	e->owner = NULL;
+	um_set_signals(on);
 }
 
 static struct fp_entry *fp_entry(int pid)
@@ -81,11 +81,10 @@ static int stopped_fp_registers(int pid, struct uml_pt_regs *regs)
 	return 0;
 }
 
-/* Whether a process has other registers than those at fp beyond the first ones. What is in the header follows from the registers. */
+/* Whether a process has other registers than those at fp beyond the first ones. */
 static int other_extended_registers(struct fp_entry *e, char *fp)
 {
-	return host_fp_size > FP_HEADER_END &&
-	       memcmp(e->fp + FP_HEADER_END, fp + FP_HEADER_END, host_fp_size - FP_HEADER_END);
+	return host_fp_size > FP_LEGACY && memcmp(e->fp + FP_LEGACY, fp + FP_LEGACY, host_fp_size - FP_LEGACY);
 }
 
 /* Called with a process that is about to run a thread. */
