@@ -61,9 +61,16 @@ static void direct_map_resync(struct mm_struct *mm, unsigned long start, unsigne
 static void direct_map_drop(struct mm_struct *mm, unsigned long start, unsigned long end)
 {
 	struct mm_id *id = &mm->context.id;
+	int err;
 
 	enter_turnstile(id);
 	unmap(id, start, end - start);
+	/* The file may be closed next, and its descriptor not have been sent. */
+	if (using_seccomp && id->syscall_fd_num) {
+		err = syscall_stub_flush(id);
+		if (err)
+			id->syscall_data_len = err;
+	}
 	exit_turnstile(id);
 }
 

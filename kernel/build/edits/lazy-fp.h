@@ -63,19 +63,31 @@ static void take_fp_registers(int pid)
 	}
 }
 
+/* The place of a process in the table; NULL: there is no memory. This may sleep, and nothing that uses the place does. */
+static struct fp_entry *fp_place(int pid)
+{
+	struct fp_entry *e = &fp_table[pid % FP_TABLE];
+	char *fp;
+
+	if (e->fp)
+		return e;
+	fp = malloc(host_fp_size);
+	if (!e->fp)
+		e->fp = fp;
+	else
+		free(fp); /* another one has come first */
+	return e->fp ? e : NULL;
+}
+
 /* Called when a process has stopped that ran a thread. */
 static int stopped_fp_registers(int pid, struct uml_pt_regs *regs)
 {
-	struct fp_entry *e = &fp_table[pid % FP_TABLE];
+	struct fp_entry *e = fp_place(pid);
 
+	if (!e)
+		return get_fp_registers(pid, regs->fp);
 	if (e->pid != pid && e->pid)
 		fetch_fp_entry(e);
-	e->pid = 0;
-	e->owner = NULL;
-	if (!e->fp)
-		e->fp = malloc(host_fp_size);
-	if (!e->fp)
-		return get_fp_registers(pid, regs->fp);
 	e->pid = pid;
 	e->owner = regs;
 	return 0;
@@ -90,17 +102,17 @@ static int other_extended_registers(struct fp_entry *e, char *fp)
 /* Called with a process that is about to run a thread. */
 static int put_changed_fp_registers(int pid, struct uml_pt_regs *regs)
 {
-	struct fp_entry *e = &fp_table[pid % FP_TABLE];
+	struct fp_entry *e = fp_place(pid);
 
+	if (!e)
+		return put_fp_registers(pid, regs->fp);
 	if (e->pid == pid && e->owner == regs)
 		return 0;
 	if (e->pid)
 		fetch_fp_entry(e);
 	if (e->pid != pid) {
 		e->pid = 0;
-		if (!e->fp)
-			e->fp = malloc(host_fp_size);
-		if (!e->fp || get_fp_registers(pid, (unsigned long *)e->fp))
+		if (get_fp_registers(pid, (unsigned long *)e->fp))
 			return put_fp_registers(pid, regs->fp);
 		e->pid = pid;
 	}
