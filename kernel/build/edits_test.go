@@ -34,15 +34,22 @@ func readFile(t *testing.T, name string) string {
 	return string(b)
 }
 
-// editable is a source in which all edits have a place.
+// editable is a source in which all edits have a place. What an edit looks for may be what one before it has made.
 func editable() map[string]string {
-	files := map[string]string{}
+	files, edited := map[string]string{}, map[string]string{}
+	add := func(p place, before, after string) {
+		if !strings.Contains(edited[p.file], p.text) {
+			files[p.file] += before + p.text + after
+			edited[p.file] += before + p.text + after
+		}
+	}
 	for _, e := range edits {
-		if e.needs.file != "" && !strings.Contains(files[e.needs.file], e.needs.text) {
-			files[e.needs.file] += e.needs.text + "\n"
+		if e.needs.file != "" {
+			add(e.needs, "", "\n")
 		}
 		for _, c := range e.changes {
-			files[c.file] += "before\n" + c.text + "\nafter\n"
+			add(c.place, "before\n", "\nafter\n")
+			edited[c.file] = strings.Replace(edited[c.file], c.text, c.to, 1)
 		}
 	}
 	return files
@@ -71,10 +78,10 @@ func TestEdits(t *testing.T) {
 		unapplied []string
 	}{
 		{"all have a place", editable(), nil},
-		{"a line is missing", without(umTrap, "} while (!pte_present(*pte));"), []string{"fault-around"}},
-		{"what an edit needs is missing", without(umPgtable, "um_tlb_mark_sync"), []string{"fault-around", "file-fault-around"}},
-		{"a line stands there twice", twice, []string{"populate"}},
-		{"a file is missing", gone, []string{"fault-guess", "lazy-fp", "vdso-clock"}},
+		{"a line is missing", without(umTrap, "} while (!pte_present(*pte));"), []string{"fault-around", "fault-guess", "direct-map"}},
+		{"what an edit needs is missing", without(umPgtable, "um_tlb_mark_sync"), []string{"fault-around", "fault-guess", "file-fault-around", "direct-map"}},
+		{"a line stands there twice", twice, []string{"populate", "direct-map"}},
+		{"a file is missing", gone, []string{"fault-guess", "lazy-fp", "vdso-clock", "direct-map", "stub-pool"}},
 		{"no kernel at all", nil, allEdits()},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -87,21 +94,35 @@ func TestEdits(t *testing.T) {
 			if diff := cmp.Diff(tc.unapplied, unapplied); diff != "" && len(tc.unapplied)+len(unapplied) > 0 || err != nil {
 				t.Errorf("unapplied: %v, differs (-want +got):\n%s", err, diff)
 			}
-			for _, e := range edits {
-				checkEdit(t, dir, e, tc.files, slices.Contains(applied, e.name))
+			for i, e := range edits {
+				checkEdit(t, dir, e, tc.files, slices.Contains(applied, e.name), func(file, text string) string {
+					return editedBy(edits[i+1:], applied, file, text)
+				})
 			}
 		})
 	}
 }
 
-// checkEdit checks that an edit was made wholly, or not at all.
-func checkEdit(t *testing.T, dir string, e edit, before map[string]string, applied bool) {
+// editedBy is what those of the edits that were applied make of a text of a file's.
+func editedBy(edits []edit, applied []string, file, text string) string {
+	for _, e := range edits {
+		for _, c := range e.changes {
+			if c.file == file && slices.Contains(applied, e.name) {
+				text = strings.Replace(text, c.text, c.to, 1)
+			}
+		}
+	}
+	return text
+}
+
+// checkEdit checks that an edit was made wholly, or not at all; later says what the edits after it have made of a text.
+func checkEdit(t *testing.T, dir string, e edit, before map[string]string, applied bool, later func(file, text string) string) {
 	t.Helper()
 	for _, c := range e.changes {
 		if before[c.file] == "" {
 			continue
 		}
-		if got := readFile(t, filepath.Join(dir, c.file)); strings.Contains(got, c.to) != applied {
+		if got := readFile(t, filepath.Join(dir, c.file)); strings.Contains(got, later(c.file, c.to)) != applied {
 			t.Errorf("%s: %s has it: %v; want %v:\n%s", e.name, c.file, !applied, applied, got)
 		}
 	}
