@@ -53,6 +53,7 @@ func TestFilter(t *testing.T) {
 		{"the first", usual, unix.SYS_READ, args{}, allow},
 		{"one amid a run", usual, unix.SYS_MMAP, args{}, allow},
 		{"getrandom", usual, unix.SYS_GETRANDOM, args{}, allow},
+		{"a signal to another CPU", usual, unix.SYS_RT_TGSIGQUEUEINFO, args{}, allow}, // arch/um/os-Linux/smp.c
 		{"mount", usual, unix.SYS_MOUNT, args{}, refuse},
 		{"socket", usual, unix.SYS_SOCKET, args{unix.AF_UNIX}, refuse},
 		{"connect", usual, unix.SYS_CONNECT, args{}, refuse},
