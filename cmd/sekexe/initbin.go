@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/sekexe/sekexe/uml"
 )
@@ -70,15 +71,25 @@ func writeProgram(program, dir, file string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, ".program-*")
-	if err != nil {
-		return err
+	f, err := createProgram(dir, b)
+	if f != nil {
+		defer os.Remove(f.Name())
 	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Chmod(0o555), f.Close())
 	if err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), file)
+}
+
+// createProgram makes a file with the program, and closes it. Meanwhile nothing is started: a child has all files open until it executes something, and what
+// somebody has open for writing can't be executed (execve(2), ETXTBSY).
+func createProgram(dir string, b []byte) (*os.File, error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	f, err := os.CreateTemp(dir, ".program-*")
+	if err != nil {
+		return nil, err
+	}
+	_, err = f.Write(b)
+	return f, errors.Join(err, f.Chmod(0o555), f.Close())
 }
